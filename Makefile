@@ -1,0 +1,102 @@
+# make            the stages, into bin/
+# make demo       the main job on the embedded model: a table in two minutes
+# make check      the tests
+# make asan       the tests under AddressSanitizer; make ubsan likewise
+# make deps       installs what is missing (part of demo and check)
+# make install    PREFIX=/usr/local DESTDIR=
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+SHELL := /bin/bash
+all: stages
+
+include config.mk
+
+BUILD ?= build
+BIN ?= bin
+
+STAGES = tc-import tc-export tc-ls tc-merge tc-calib tc-quant tc-ppl tc-gen
+
+LIB_SRC := $(sort $(wildcard lib/*/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o
+UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+ID_SRC := $(sort $(wildcard lib/*/*.[ch] stages/*.c))
+
+CFLAGS_ALL = $(CSTD) $(OPT) $(WARN) $(FP) $(SANITIZE) -Ilib $(PKG_CFLAGS) $(CFLAGS) -MMD -MP
+LDLIBS_ALL = $(LDFLAGS) $(SANITIZE) $(PKG_LIBS) -lm -pthread
+
+# One file a CPU kind, each with its own flags and no other file with them.
+KERNEL_OPT = -O3
+$(BUILD)/lib/kernel/generic.o: KIND_FLAGS = $(KERNEL_OPT)
+$(BUILD)/lib/kernel/avx2.o: KIND_FLAGS = $(KERNEL_OPT) -mavx2 -mfma -mf16c
+$(BUILD)/lib/kernel/avx512.o: KIND_FLAGS = $(KERNEL_OPT) -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
+
+stages: $(STAGES:%=$(BIN)/%)
+unit: $(UNIT_BIN)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(KIND_FLAGS) -c $< -o $@
+
+# The build id is the hash of every source that can change an answer.
+$(BUILD)/version.c: $(ID_SRC)
+	@mkdir -p $(@D)
+	@id=$$(cat $(ID_SRC) | sha256sum | cut -c1-16); \
+	printf '#include "base/version.h"\nconst char tc_version[] = "%s";\nconst char tc_build_id[] = "%s";\n' \
+	    $(VERSION) $$id > $@
+$(BUILD)/version.o: $(BUILD)/version.c
+	$(CC) $(CFLAGS_ALL) -c $< -o $@
+
+$(BUILD)/libtc.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $(LIB_OBJ)
+
+$(BIN)/%: $(BUILD)/stages/%.o $(BUILD)/libtc.a
+	@mkdir -p $(@D)
+	$(CC) $< $(BUILD)/libtc.a $(LDLIBS_ALL) -o $@
+
+$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtc.a
+	@mkdir -p $(@D)
+	$(CC) $< $(BUILD)/libtc.a $(LDLIBS_ALL) -o $@
+
+deps:
+	@share/deps "$(DEP_PKGS)" "$(DEP_COMMANDS)" "$(DEP_PYTHON)"
+
+# deps may install what pkg-config is asked for when this file is read: the
+# rest is a make of its own.
+demo: deps
+	@$(MAKE) --no-print-directory stages
+	@$(MAKE) --no-print-directory -f pipelines/demo.mk
+
+check: deps
+	@$(MAKE) --no-print-directory stages unit
+	@tests/run $(BIN) $(BUILD)
+
+asan: deps
+	@$(MAKE) --no-print-directory stages unit BUILD=build/asan BIN=build/asan/bin \
+	    SANITIZE="-fsanitize=address -fno-omit-frame-pointer"
+	@tests/run build/asan/bin build/asan
+
+ubsan: deps
+	@$(MAKE) --no-print-directory stages unit BUILD=build/ubsan BIN=build/ubsan/bin \
+	    SANITIZE="-fsanitize=undefined -fno-sanitize-recover=all"
+	@tests/run build/ubsan/bin build/ubsan
+
+SHARE_DIR = $(DESTDIR)$(PREFIX)/share/tinycompress
+MAN_DIR = $(DESTDIR)$(PREFIX)/share/man
+install: stages
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE_DIR) $(MAN_DIR)/man1 $(MAN_DIR)/man5 $(MAN_DIR)/man7
+	install -m 755 $(STAGES:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
+	cp -r share/models share/text $(SHARE_DIR)
+	install -m 644 man/*.1 $(MAN_DIR)/man1
+	install -m 644 man/*.5 $(MAN_DIR)/man5
+	install -m 644 man/*.7 $(MAN_DIR)/man7
+
+clean:
+	rm -rf build bin
+
+.PHONY: all stages unit deps demo check asan ubsan install clean
+.SECONDARY:
+
+-include $(LIB_OBJ:.o=.d) $(STAGES:%=$(BUILD)/stages/%.d) $(UNIT_SRC:%.c=$(BUILD)/%.d)

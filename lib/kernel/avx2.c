@@ -1,0 +1,11 @@
+/* The kernels for AVX2 with FMA and F16C.  See body.h. */
+#include <immintrin.h>
+
+#define KIND avx2
+#define W 8
+#define NV 2
+#define MR 6
+#define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define FROM_F16(p) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p))))
+#define WIDEN_U16(p) _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p)))
+#include "kernel/body.h"

@@ -1,0 +1,362 @@
+/* body.h - the kernels, written once over a vector of W floats; included by
+ * one file per CPU kind, which defines KIND, W, NV (vectors in a panel's
+ * row), MR (rows in flight: MR * NV accumulators must fit the registers),
+ * FMA, and where the CPU has them WIDEN_U16 (W 16-bit numbers to 32 bits) and
+ * FROM_F16 (W halves to floats). */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernel/kernel.h"
+
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+
+#define NR (W * NV)
+
+typedef float vf __attribute__((vector_size(W * 4)));
+typedef int32_t vi __attribute__((vector_size(W * 4)));
+typedef uint32_t vu __attribute__((vector_size(W * 4)));
+typedef uint16_t vh __attribute__((vector_size(W * 2)));
+
+ALWAYS_INLINE vf
+load(const float *p)
+{
+	vf v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+ALWAYS_INLINE void
+store(float *p, vf v)
+{
+	memcpy(p, &v, sizeof(v));
+}
+
+ALWAYS_INLINE vf
+splat(float x)
+{
+	return x - (vf){0};
+}
+
+/* mask lanes are all ones or zeros */
+ALWAYS_INLINE vf
+choose(vi mask, vf a, vf b)
+{
+	return (vf)(((vi)a & mask) | ((vi)b & ~mask));
+}
+
+ALWAYS_INLINE vf
+max_of(vf a, vf b)
+{
+	return choose(a > b, a, b);
+}
+
+/* Lanes in a fixed order. */
+ALWAYS_INLINE float
+sum_lanes(vf v)
+{
+	float s = 0;
+
+	for (int i = 0; i < W; i++)
+		s += v[i];
+	return s;
+}
+
+ALWAYS_INLINE float
+max_lanes(vf v)
+{
+	float m = v[0];
+
+	for (int i = 1; i < W; i++)
+		m = v[i] > m ? v[i] : m;
+	return m;
+}
+
+ALWAYS_INLINE vf
+load_f32(const void *panel, size_t i)
+{
+	return load((const float *)panel + i);
+}
+
+ALWAYS_INLINE vf
+load_bf16(const void *panel, size_t i)
+{
+	const uint16_t *p = (const uint16_t *)panel + i;
+#ifdef WIDEN_U16
+	return (vf)((vu)WIDEN_U16(p) << 16);
+#else
+	vh h;
+
+	memcpy(&h, p, sizeof(h));
+	return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
+}
+
+ALWAYS_INLINE vf
+load_f16(const void *panel, size_t i)
+{
+	const uint16_t *p = (const uint16_t *)panel + i;
+#ifdef FROM_F16
+	return FROM_F16(p);
+#else
+	/* Weights are finite: exponent and fraction in place, times 2^112. */
+	vh h;
+	vu u;
+
+	memcpy(&h, p, sizeof(h));
+	u = __builtin_convertvector(h, vu);
+	return (vf)((vu)((vf)((u & 0x7fff) << 13) * 0x1p112f) | (u & 0x8000) << 16);
+#endif
+}
+
+typedef vf load_fn(const void *panel, size_t i);
+
+/* rows x NR outputs in registers; rows is a constant at every call. */
+ALWAYS_INLINE void
+micro(const int rows, load_fn *load_panel, size_t k, const float *x, size_t row_stride, size_t k_stride,
+    const void *panel, float *y, size_t ldy, int accumulate)
+{
+	vf acc[MR][NV];
+
+	UNROLL for (int r = 0; r < rows; r++)
+		UNROLL for (int v = 0; v < NV; v++)
+			acc[r][v] = accumulate ? load(y + (size_t)r * ldy + v * W) : (vf){0};
+	for (size_t i = 0; i < k; i++) {
+		vf w[NV];
+
+		UNROLL for (int v = 0; v < NV; v++)
+			w[v] = load_panel(panel, i * NR + (size_t)v * W);
+		UNROLL for (int r = 0; r < rows; r++) {
+			vf b = splat(x[(size_t)r * row_stride + i * k_stride]);
+
+			UNROLL for (int v = 0; v < NV; v++)
+				acc[r][v] = FMA(b, w[v], acc[r][v]);
+		}
+	}
+	UNROLL for (int r = 0; r < rows; r++)
+		UNROLL for (int v = 0; v < NV; v++)
+			store(y + (size_t)r * ldy + v * W, acc[r][v]);
+}
+
+/* Whole panels of rows; the rest in ever smaller groups: the same sums. */
+ALWAYS_INLINE void
+gemm_rows(load_fn *load_panel, size_t rows, size_t k, const float *x, size_t row_stride, size_t k_stride,
+    const void *panel, float *y, size_t ldy, int accumulate)
+{
+#define STEP(m) micro(m, load_panel, k, x, row_stride, k_stride, panel, y, ldy, accumulate); \
+	rows -= (m); x += (m) * row_stride; y += (m) * ldy
+	while (rows >= MR) {
+		STEP(MR);
+	}
+	while (rows >= 4 && MR > 4) {
+		STEP(4);
+	}
+	while (rows >= 1) {
+		STEP(1);
+	}
+#undef STEP
+}
+
+ALWAYS_INLINE void
+gemm_any(load_fn *load_panel, size_t rows, size_t n, size_t k, const float *x, size_t row_stride,
+    size_t k_stride, const void *panel, float *y, size_t ldy, int accumulate)
+{
+	enum { CHUNK = 2 * MR };
+	float part[CHUNK * NR] __attribute__((aligned(64)));
+
+	if (n == NR) {
+		gemm_rows(load_panel, rows, k, x, row_stride, k_stride, panel, y, ldy, accumulate);
+		return;
+	}
+	/* A narrow panel: through a buffer, so that nothing beyond n is touched. */
+	memset(part, 0, sizeof(part));
+	for (size_t r0 = 0; r0 < rows; r0 += CHUNK) {
+		size_t m = rows - r0 < CHUNK ? rows - r0 : CHUNK;
+
+		for (size_t r = 0; accumulate && r < m; r++)
+			memcpy(part + r * NR, y + (r0 + r) * ldy, n * sizeof(*y));
+		gemm_rows(load_panel, m, k, x + r0 * row_stride, row_stride, k_stride, panel, part, NR, accumulate);
+		for (size_t r = 0; r < m; r++)
+			memcpy(y + (r0 + r) * ldy, part + r * NR, n * sizeof(*y));
+	}
+}
+
+#define GEMM(type)                                                                                      \
+	static void gemm_##type(size_t rows, size_t n, size_t k, const float *x, size_t row_stride,     \
+	    size_t k_stride, const void *panel, float *y, size_t ldy, int accumulate)                   \
+	{                                                                                               \
+		gemm_any(load_##type, rows, n, k, x, row_stride, k_stride, panel, y, ldy, accumulate);  \
+	}
+GEMM(f32)
+GEMM(f16)
+GEMM(bf16)
+
+/* exp by reduction to |r| <= ln(2)/2 and a polynomial of degree 6, 1 + r +
+ * r^2 p(r), with p fitted for the least relative error (3e-9 before
+ * rounding); below EXP_LOW the result is 0. */
+#define EXP_LOW (-87.3f)
+#define EXP_HIGH 88.7f
+
+ALWAYS_INLINE vf
+exp_of(vf x)
+{
+	vi low = x < splat(EXP_LOW);
+	vf magic = splat(0x1.8p23f), k, r, p;
+
+	x = choose(x > splat(EXP_HIGH), splat(EXP_HIGH), x);
+	x = choose(low, splat(EXP_LOW), x);
+	k = FMA(x, splat(0x1.715476p+0f), magic);
+	k -= magic;
+	r = FMA(k, splat(-0x1.62e4p-1f), x);          /* k times this is exact */
+	r = FMA(k, splat(-0x1.7f7d1cp-20f), r);
+	p = splat(0x1.6a234ap-10f);
+	p = FMA(p, r, splat(0x1.123a6cp-7f));
+	p = FMA(p, r, splat(0x1.5558f4p-5f));
+	p = FMA(p, r, splat(0x1.55549p-3f));
+	p = FMA(p, r, splat(0x1.fffffcp-2f));
+	p = FMA(p, r, splat(1));
+	p = FMA(p, r, splat(1));
+	p *= (vf)((__builtin_convertvector(k, vi) + 127) << 23);
+	return choose(low, splat(0), p);
+}
+
+/* A vector from fewer than W elements, the rest `fill`. */
+ALWAYS_INLINE vf
+load_tail(const float *p, size_t n, float fill)
+{
+	vf v = splat(fill);
+
+	memcpy(&v, p, n * sizeof(*p));
+	return v;
+}
+
+#define TAIL(n) ((n) % W)
+#define BODY(n) ((n) / W * W)
+
+static void
+exp_all(size_t n, const float *x, float *y)
+{
+	vf v;
+
+	for (size_t i = 0; i < BODY(n); i += W)
+		store(y + i, exp_of(load(x + i)));
+	v = exp_of(load_tail(x + BODY(n), TAIL(n), 0));
+	memcpy(y + BODY(n), &v, TAIL(n) * sizeof(*y));
+}
+
+static void
+rms_norm(size_t n, const float *x, const float *w, float eps, float *y)
+{
+	vf s = {0}, v;
+	float scale;
+
+	for (size_t i = 0; i < BODY(n); i += W)
+		s = FMA(load(x + i), load(x + i), s);
+	v = load_tail(x + BODY(n), TAIL(n), 0);
+	s = FMA(v, v, s);
+	scale = 1 / sqrtf(sum_lanes(s) / (float)n + eps);
+	for (size_t i = 0; i < BODY(n); i += W)
+		store(y + i, load(x + i) * scale * load(w + i));
+	for (size_t i = BODY(n); i < n; i++)
+		y[i] = x[i] * scale * w[i];
+}
+
+ALWAYS_INLINE vf
+silu_mul_of(vf gate, vf up)
+{
+	return gate / (1 + exp_of(-gate)) * up;
+}
+
+static void
+silu_mul(size_t n, const float *gate, const float *up, float *y)
+{
+	vf v;
+
+	for (size_t i = 0; i < BODY(n); i += W)
+		store(y + i, silu_mul_of(load(gate + i), load(up + i)));
+	v = silu_mul_of(load_tail(gate + BODY(n), TAIL(n), 0), load_tail(up + BODY(n), TAIL(n), 0));
+	memcpy(y + BODY(n), &v, TAIL(n) * sizeof(*y));
+}
+
+static float
+softmax_step(size_t n, float *s, float *max, float *sum)
+{
+	vf m = splat(-INFINITY), t = {0};
+	float old = *max, factor;
+
+	for (size_t i = 0; i < n; i += W)
+		m = max_of(load(s + i), m);
+	*max = max_lanes(m) > old ? max_lanes(m) : old;
+	if (*max == -INFINITY) {           /* nothing but masked ones so far */
+		memset(s, 0, n * sizeof(*s));
+		return 1;
+	}
+	for (size_t i = 0; i < n; i += W) {
+		vf e = exp_of(load(s + i) - *max);
+
+		store(s + i, e);
+		t += e;
+	}
+	factor = exp_of(splat(old - *max))[0];
+	*sum = *sum * factor + sum_lanes(t);
+	return factor;
+}
+
+static void
+rope(size_t n, float *x, const float *cos, const float *sin)
+{
+	size_t half = n / 2, i = 0;
+	float *x1 = x + half;
+
+	for (; i + W <= half; i += W) {
+		vf a = load(x + i), b = load(x1 + i), c = load(cos + i), s = load(sin + i);
+
+		store(x + i, a * c - b * s);
+		store(x1 + i, b * c + a * s);
+	}
+	for (; i < half; i++) {
+		float a = x[i], b = x1[i];
+
+		x[i] = a * cos[i] - b * sin[i];
+		x1[i] = b * cos[i] + a * sin[i];
+	}
+}
+
+static void
+add(size_t n, const float *x, float *y)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] += x[i];
+}
+
+static void
+scale(size_t n, float a, float *y)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] *= a;
+}
+
+#define NAME_(k) #k
+#define NAME(k) NAME_(k)
+
+const struct tc_kernels CAT(tc_kernels_, KIND) = {
+	.name = NAME(KIND),
+	.nr = NR,
+	.gemm = { [TC_PANEL_F32] = gemm_f32, [TC_PANEL_F16] = gemm_f16, [TC_PANEL_BF16] = gemm_bf16 },
+	.rms_norm = rms_norm,
+	.silu_mul = silu_mul,
+	.softmax_step = softmax_step,
+	.rope = rope,
+	.add = add,
+	.scale = scale,
+	.exp = exp_all,
+};

@@ -1,0 +1,37 @@
+#include "method/pass.h"
+
+int
+tc_pass_run(struct tc_source *source, struct tc_writer *w, tc_transform *fn, void *ctx, bool strip,
+    struct tc_ledger *ledger, struct tc_err *err)
+{
+	struct tc_record r;
+	bool changed = false;
+	int got;
+
+	tc_ledger_begin(ledger, &source->header);
+	while ((got = tc_source_next(source, &r, err)) > 0) {
+		struct tc_tensor out;
+		int did = 0;
+
+		if (strip && (r.kind == TC_KIND_STAT || r.kind == TC_KIND_TOKENS))
+			continue;
+		if (r.kind == TC_KIND_TENSOR) {
+			did = fn(ctx, &r.u.tensor, &out, err);
+			if (did < 0)
+				return -1;
+		}
+		if (did > 0) {
+			r.u.tensor = out;
+			r.raw = NULL;
+			changed = true;
+		}
+		if (changed && r.kind == TC_KIND_STAT && !r.u.stat.stale) {
+			r.u.stat.stale = true;
+			r.raw = NULL;
+		}
+		tc_ledger_add(ledger, &r);
+		if (tc_writer_put(w, &r, err) < 0)
+			return -1;
+	}
+	return got;
+}

@@ -1,0 +1,19 @@
+/* pass.h - the one loop of all compressing stages: reader, transform, writer. */
+#ifndef TC_METHOD_PASS_H
+#define TC_METHOD_PASS_H
+
+#include "metric/ledger.h"
+#include "stream/source.h"
+#include "stream/writer.h"
+
+/* One tensor in, one tensor out.  Returns 1 with *out filled (valid until the
+ * next call), 0 to pass it on as it is, -1. */
+typedef int tc_transform(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, struct tc_err *err);
+
+/* Copies every record of source to w, tensors through the transform.  Once a
+ * weight has changed, statistics that follow were measured on another model:
+ * they are marked stale.  strip drops statistics and tokens.  *ledger
+ * describes what was written. */
+int tc_pass_run(struct tc_source *source, struct tc_writer *w, tc_transform *fn, void *ctx, bool strip, struct tc_ledger *ledger, struct tc_err *err) TC_MUST_CHECK;
+
+#endif

@@ -1,0 +1,46 @@
+/* quantizer.h - the table of quantizers.
+ *
+ * A quantizer is one file, one row in quantizers.c, one test, one paragraph
+ * in tc-quant(1).  It is a function of options and weights (and, where its
+ * row says so, of statistics); it touches no file and prints nothing. */
+#ifndef TC_METHOD_QUANTIZER_H
+#define TC_METHOD_QUANTIZER_H
+
+#include "base/thread.h"
+#include "tensor/tensor.h"
+
+enum tc_levels {
+	TC_LEVELS_ODD,   /* symmetric: -(2^(b-1)-1) .. 2^(b-1)-1 */
+	TC_LEVELS_FULL   /* symmetric: all 2^b, s = 2 max|w| / (2^b - 1) */
+};
+
+struct tc_quant_options {
+	int bits;            /* 1..8 */
+	uint64_t group;      /* inputs that share a scale, TC_GROUP_ROW, TC_GROUP_TENSOR */
+	enum tc_zero zero;   /* none: symmetric; int: asymmetric; min: float minimum */
+	enum tc_levels levels;
+	enum tc_dtype scale; /* f16 or f32 */
+};
+
+/* A quantized tensor and the memory its parts lie in. */
+struct tc_quantized {
+	struct tc_tensor t;
+	void *owned;
+};
+void tc_quantized_free(struct tc_quantized *q);
+
+struct tc_quantizer {
+	const char *name;
+	const char *summary;
+	/* w is dense (or packed: it is read row by row).  Fills *q.  TC_DATA
+	 * when the weights cannot be expressed (a scale beyond f16). */
+	int (*run)(const struct tc_quant_options *o, const struct tc_tensor *w, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err);
+};
+
+/* Ended by a row without a name. */
+extern const struct tc_quantizer tc_quantizers[];
+const struct tc_quantizer *tc_quantizer_find(const char *name);
+
+int tc_rtn_run(const struct tc_quant_options *o, const struct tc_tensor *w, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+
+#endif

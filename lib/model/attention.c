@@ -1,0 +1,144 @@
+/* The online softmax is that of Milakov and Gimelshein (2018), "Online
+ * normalizer calculation for softmax", tiled as in Dao et al. (2022),
+ * "FlashAttention", algorithm 1: no row of scores is ever whole. */
+#include "model/attention.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernel/kernel.h"
+
+static size_t
+value_panels(const struct tc_config *c)
+{
+	size_t nr = tc_kernels()->nr;
+
+	return (c->head_dim + nr - 1) / nr;
+}
+
+int
+tc_kv_alloc(struct tc_kv *kv, const struct tc_config *c, size_t positions, struct tc_err *err)
+{
+	assert(TC_KEY_TILE % tc_kernels()->nr == 0);
+	kv->capacity = tc_round_up(positions, TC_KEY_TILE);
+	kv->k_stride = kv->capacity * c->head_dim;
+	kv->v_stride = kv->capacity * value_panels(c) * tc_kernels()->nr;
+	kv->k = tc_zalloc(c->kv_heads * kv->k_stride, sizeof(float), err);
+	if (!kv->k)
+		return -1;
+	kv->v = tc_zalloc(c->kv_heads * kv->v_stride, sizeof(float), err);
+	return kv->v ? 0 : -1;
+}
+
+void
+tc_kv_free(struct tc_kv *kv)
+{
+	free(kv->k);
+	free(kv->v);
+	*kv = (struct tc_kv){0};
+}
+
+void
+tc_kv_store(struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_t rows, const float *k, const float *v)
+{
+	size_t nr = tc_kernels()->nr, hd = c->head_dim;
+
+	assert(pos0 + rows <= kv->capacity);
+	for (size_t h = 0; h < c->kv_heads; h++)
+		for (size_t r = 0; r < rows; r++) {
+			size_t t = pos0 + r, from = (r * c->kv_heads + h) * hd;
+			float *kt = kv->k + h * kv->k_stride + t / nr * hd * nr + t % nr;
+			float *vt = kv->v + h * kv->v_stride + t * nr;
+
+			for (size_t i = 0; i < hd; i++) {
+				kt[i * nr] = k[from + i];
+				vt[i / nr * kv->capacity * nr + i % nr] = v[from + i];
+			}
+		}
+}
+
+size_t
+tc_attend_scratch(const struct tc_config *c, size_t rows)
+{
+	return rows * (TC_KEY_TILE + c->head_dim + 2);
+}
+
+/* One head.  Scores of a tile, [rows][TC_KEY_TILE]; sums [rows][head_dim]. */
+struct head {
+	const float *k, *v;
+	float *scores, *sums, *max, *total;
+	size_t head_dim, capacity, ldq;
+};
+
+/* Scores of rows r0.. against keys key0.., what a row must not see masked. */
+static void
+tile_scores(const struct head *h, size_t pos0, size_t r0, size_t rows, size_t key0, const float *q)
+{
+	const struct tc_kernels *kern = tc_kernels();
+	size_t keys = tc_min(TC_KEY_TILE, pos0 + rows - key0);
+
+	for (size_t j = 0; j < keys; j += kern->nr)
+		kern->gemm[TC_PANEL_F32](rows - r0, kern->nr, h->head_dim, q + r0 * h->ldq, h->ldq, 1,
+		    h->k + (key0 + j) * h->head_dim, h->scores + r0 * TC_KEY_TILE + j, TC_KEY_TILE, 0);
+	for (size_t r = r0; r < rows; r++)
+		for (size_t j = pos0 + r - key0 + 1; j < TC_KEY_TILE; j++)
+			h->scores[r * TC_KEY_TILE + j] = -INFINITY;
+}
+
+static void
+attend_head(const struct head *h, size_t pos0, size_t rows, const float *q, float *out)
+{
+	const struct tc_kernels *kern = tc_kernels();
+	size_t hd = h->head_dim;
+
+	memset(h->sums, 0, rows * hd * sizeof(*h->sums));
+	for (size_t r = 0; r < rows; r++) {
+		h->max[r] = -INFINITY;
+		h->total[r] = 0;
+	}
+	for (size_t key0 = 0; key0 < pos0 + rows; key0 += TC_KEY_TILE) {
+		size_t r0 = key0 > pos0 ? key0 - pos0 : 0;  /* earlier rows see none of it */
+		size_t keys = tc_min(TC_KEY_TILE, pos0 + rows - key0);
+
+		tile_scores(h, pos0, r0, rows, key0, q);
+		for (size_t r = r0; r < rows; r++) {
+			float f = kern->softmax_step(TC_KEY_TILE, h->scores + r * TC_KEY_TILE, &h->max[r], &h->total[r]);
+
+			if (f != 1)
+				kern->scale(hd, f, h->sums + r * hd);
+		}
+		for (size_t i = 0; i < hd; i += kern->nr)
+			kern->gemm[TC_PANEL_F32](rows - r0, tc_min(kern->nr, hd - i), keys, h->scores + r0 * TC_KEY_TILE,
+			    TC_KEY_TILE, 1, h->v + i * h->capacity + key0 * kern->nr, h->sums + r0 * hd + i, hd, 1);
+	}
+	for (size_t r = 0; r < rows; r++)
+		for (size_t i = 0; i < hd; i++)
+			out[r * h->ldq + i] = h->sums[r * hd + i] / h->total[r];
+}
+
+void
+tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_t rows, const float *q,
+    float *out, float *scratch)
+{
+	struct head h = {
+		.head_dim = c->head_dim,
+		.capacity = kv->capacity,
+		.ldq = c->heads * c->head_dim,
+		.scores = scratch,
+		.sums = scratch + rows * TC_KEY_TILE,
+	};
+
+	assert(pos0 + rows <= kv->capacity);
+	h.max = h.sums + rows * c->head_dim;
+	h.total = h.max + rows;
+	for (size_t i = 0; i < c->heads; i++) {
+		size_t shared = i / (c->heads / c->kv_heads);
+
+		h.k = kv->k + shared * kv->k_stride;
+		h.v = kv->v + shared * kv->v_stride;
+		attend_head(&h, pos0, rows, q + i * c->head_dim, out + i * c->head_dim);
+	}
+}

@@ -1,0 +1,70 @@
+/* block.h - one decoder block: its weights, prepared, and its forward pass
+ * over some rows of one sequence.
+ *
+ * The description in struct tc_config decides what a block has; there is one
+ * forward for all architectures. */
+#ifndef TC_MODEL_BLOCK_H
+#define TC_MODEL_BLOCK_H
+
+#include "base/thread.h"
+#include "model/attention.h"
+#include "model/config.h"
+#include "model/linear.h"
+
+/* Rows that go through a block together: their buffers stay in cache. */
+#define TC_TILE_ROWS 96
+
+struct tc_block {
+	int index;                     /* of the block whose weights are here; -1: none */
+	unsigned have;                 /* bit per role, weights; */
+	unsigned have_bias;            /* and biases taken */
+	float *attn_norm, *mlp_norm;   /* [width] */
+	struct tc_linear q, k, v, o, gate, up, down;
+};
+
+/* {.index = -1} at first.  Forgets the weights, keeps the buffers. */
+void tc_block_clear(struct tc_block *b, int index);
+/* Takes a tensor of block b->index (checked against c); t is not needed
+ * afterwards.  TC_DATA on a tensor given twice or of another block. */
+int tc_block_take(struct tc_block *b, const struct tc_config *c, const struct tc_tensor *t, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+/* Everything that c asks for is there. */
+bool tc_block_full(const struct tc_block *b, const struct tc_config *c);
+/* 0 when everything that c asks for is there, else TC_DATA naming what is missing. */
+int tc_block_complete(const struct tc_block *b, const struct tc_config *c, struct tc_err *err) TC_MUST_CHECK;
+void tc_block_free(struct tc_block *b);
+
+/* Rope: cosine and sine of position t, pair i at [t * head_dim / 2 + i]. */
+struct tc_rope_table {
+	size_t positions;
+	float *cos, *sin;
+};
+int tc_rope_table_make(struct tc_rope_table *t, const struct tc_config *c, size_t positions, struct tc_err *err) TC_MUST_CHECK;
+void tc_rope_table_free(struct tc_rope_table *t);
+
+/* What a worker needs to take TC_TILE_ROWS rows through a block. */
+struct tc_scratch {
+	float *norm, *kv, *att, *att_work, *gate, *up, *out;
+};
+int tc_scratch_alloc(struct tc_scratch *s, const struct tc_config *c, struct tc_err *err) TC_MUST_CHECK;
+void tc_scratch_free(struct tc_scratch *s);
+
+/* Where the inputs of the linear layers go, for whoever wants to see them:
+ * row-major, one row per row of the tile.  NULL members stay in scratch. */
+struct tc_sites {
+	float *site[TC_SITES];  /* [TC_SITE_ATTN_IN] .. [TC_SITE_MLP_MID] */
+};
+
+/* First half, rows <= TC_TILE_ROWS at positions pos0..: norm, q, k, v, rope;
+ * writes q[rows][heads * head_dim] (scaled by 1/sqrt(head_dim)) and stores
+ * keys and values. */
+void tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct tc_rope_table *rope,
+    size_t pos0, size_t rows, const float *hidden, float *q, struct tc_kv *kv,
+    struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool);
+
+/* Second half: attention, o, residual, norm, MLP, residual; hidden is
+ * [rows][width], updated. */
+void tc_block_rest(const struct tc_block *b, const struct tc_config *c, size_t pos0, size_t rows,
+    float *hidden, const float *q, const struct tc_kv *kv,
+    struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool);
+
+#endif

@@ -1,0 +1,283 @@
+#include "model/exec.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+/* Some rows of one sequence of a batch. */
+struct tc_tile {
+	size_t seq;      /* in the batch */
+	size_t pos0, rows;
+	size_t row;      /* of the batch's buffers */
+	size_t token;    /* of the hidden states */
+};
+
+static size_t
+sequence_length(const struct tc_exec *e, size_t i)
+{
+	return e->start[i + 1] - e->start[i];
+}
+
+/* The sequences first .. *end-1 make the next batch; returns its rows. */
+static size_t
+next_batch(const struct tc_exec *e, size_t first, size_t *end)
+{
+	size_t rows = 0, i = first;
+
+	while (i < e->nseq && (i == first || rows + sequence_length(e, i) <= TC_BATCH_ROWS))
+		rows += sequence_length(e, i++);
+	*end = i;
+	return rows;
+}
+
+/* Hidden states in memory, or in a file that the kernel pages. */
+static int
+alloc_hidden(struct tc_exec *e, const struct tc_exec_options *o, struct tc_err *err)
+{
+	size_t n;
+
+	if (tc_mul_over(e->start[e->nseq], e->config->width * sizeof(float), &n))
+		return tc_fail(err, TC_NOMEM, "too many tokens");
+	e->hidden_bytes = n ? n : 1;
+	if (o->spill_fd < 0 || n <= o->spill_above_bytes) {
+		e->hidden = tc_alloc(n, 1, err);
+		return e->hidden ? 0 : -1;
+	}
+	if (posix_fallocate(o->spill_fd, 0, (off_t)n) != 0)
+		return tc_fail(err, TC_IO, "no room for %zu bytes of hidden states in the temporary directory", n);
+	e->hidden = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, o->spill_fd, 0);
+	if (e->hidden == MAP_FAILED) {
+		e->hidden = NULL;
+		return tc_fail_errno(err, "mapping the hidden states");
+	}
+	e->hidden_mapped = true;
+	return 0;
+}
+
+/* What the largest batch needs. */
+static int
+alloc_batch(struct tc_exec *e, bool with_hooks, struct tc_err *err)
+{
+	const struct tc_config *c = e->config;
+	size_t max_rows = 0, max_seqs = 0, max_len = 0;
+	const size_t dims[] = { c->width, c->heads * c->head_dim, c->width, c->ffn };
+
+	for (size_t i = 0, end; i < e->nseq; i = end) {
+		size_t rows = next_batch(e, i, &end);
+
+		max_rows = tc_max(max_rows, rows);
+		max_seqs = tc_max(max_seqs, end - i);
+		for (size_t s = i; s < end; s++)
+			max_len = tc_max(max_len, sequence_length(e, s));
+	}
+	if (tc_rope_table_make(&e->rope, c, max_len, err) < 0)
+		return -1;
+	e->kv = tc_zalloc(max_seqs, sizeof(*e->kv), err);
+	if (!e->kv)
+		return -1;
+	for (; e->nkv < max_seqs; e->nkv++)
+		if (tc_kv_alloc(&e->kv[e->nkv], c, max_len, err) < 0)
+			return -1;
+	e->q = tc_alloc(max_rows, c->heads * c->head_dim * sizeof(float), err);
+	/* Sequences end in short tiles: at most one more each. */
+	e->tile = tc_alloc(max_rows / TC_TILE_ROWS + max_seqs, sizeof(*e->tile), err);
+	if (!e->q || !e->tile)
+		return -1;
+	for (int s = 0; with_hooks && s < TC_SITE_HEAD_IN; s++) {
+		e->sites.site[s] = tc_alloc(max_rows, dims[s] * sizeof(float), err);
+		if (!e->sites.site[s])
+			return -1;
+	}
+	return 0;
+}
+
+int
+tc_exec_open(struct tc_exec *e, const struct tc_config *c, struct tc_pool *pool, size_t nseq, const size_t *length,
+    const struct tc_exec_options *o, struct tc_err *err)
+{
+	*e = (struct tc_exec){ .config = c, .pool = pool, .nseq = nseq };
+	e->start = tc_alloc(nseq + 1, sizeof(*e->start), err);
+	if (!e->start)
+		goto fail;
+	e->start[0] = 0;
+	for (size_t i = 0; i < nseq; i++)
+		e->start[i + 1] = e->start[i] + length[i];
+	e->scratch = tc_zalloc((size_t)tc_pool_threads(pool), sizeof(*e->scratch), err);
+	if (!e->scratch)
+		goto fail;
+	for (int i = 0; i < tc_pool_threads(pool); i++)
+		if (tc_scratch_alloc(&e->scratch[i], c, err) < 0)
+			goto fail;
+	if (alloc_hidden(e, o, err) < 0 || alloc_batch(e, o->with_hooks, err) < 0)
+		goto fail;
+	return 0;
+fail:
+	tc_exec_close(e);
+	return -1;
+}
+
+void
+tc_exec_close(struct tc_exec *e)
+{
+	free(e->start);
+	if (e->hidden_mapped)
+		munmap(e->hidden, e->hidden_bytes);
+	else
+		free(e->hidden);
+	tc_rope_table_free(&e->rope);
+	for (int i = 0; e->scratch && i < tc_pool_threads(e->pool); i++)
+		tc_scratch_free(&e->scratch[i]);
+	free(e->scratch);
+	for (size_t i = 0; i < e->nkv; i++)
+		tc_kv_free(&e->kv[i]);
+	free(e->kv);
+	free(e->q);
+	free(e->tile);
+	for (int s = 0; s < TC_SITES; s++)
+		free(e->sites.site[s]);
+	*e = (struct tc_exec){0};
+}
+
+struct embed {
+	struct tc_exec *e;
+	const struct tc_tensor *t;
+	const uint32_t *ids;
+};
+
+static void
+embed_sequence(void *ctx, size_t seq, int worker)
+{
+	const struct embed *m = ctx;
+	size_t width = m->e->config->width;
+
+	(void)worker;
+	for (size_t i = m->e->start[seq]; i < m->e->start[seq + 1]; i++)
+		tc_tensor_read_rows(m->t, m->ids[i], 1, m->e->hidden + i * width);
+}
+
+int
+tc_exec_embed(struct tc_exec *e, const struct tc_tensor *embed, const uint32_t *ids, struct tc_err *err)
+{
+	struct embed m = { .e = e, .t = embed, .ids = ids };
+
+	for (size_t i = 0; i < e->start[e->nseq]; i++)
+		if (ids[i] >= e->config->vocab)
+			return tc_fail(err, TC_DATA, "token %zu: id %u is outside the vocabulary of %zu", i, ids[i],
+			    e->config->vocab);
+	tc_pool_run(e->pool, e->nseq, embed_sequence, &m);
+	return 0;
+}
+
+struct pass {
+	struct tc_exec *e;
+	const struct tc_block *b;
+	bool hooked;
+};
+
+static struct tc_sites
+tile_sites(const struct pass *p, const struct tc_tile *t)
+{
+	const struct tc_config *c = p->e->config;
+	const size_t dims[] = { c->width, c->heads * c->head_dim, c->width, c->ffn };
+	struct tc_sites s = {0};
+
+	for (int i = 0; p->hooked && i < TC_SITE_HEAD_IN; i++)
+		s.site[i] = p->e->sites.site[i] + t->row * dims[i];
+	return s;
+}
+
+static void
+tile_qkv(void *ctx, size_t i, int worker)
+{
+	const struct pass *p = ctx;
+	struct tc_exec *e = p->e;
+	const struct tc_tile *t = &e->tile[i];
+	struct tc_sites sites = tile_sites(p, t);
+
+	tc_block_qkv(p->b, e->config, &e->rope, t->pos0, t->rows, e->hidden + t->token * e->config->width,
+	    e->q + t->row * e->config->heads * e->config->head_dim, &e->kv[t->seq], &e->scratch[worker], &sites, NULL);
+}
+
+static void
+tile_rest(void *ctx, size_t i, int worker)
+{
+	const struct pass *p = ctx;
+	struct tc_exec *e = p->e;
+	const struct tc_tile *t = &e->tile[i];
+	struct tc_sites sites = tile_sites(p, t);
+
+	tc_block_rest(p->b, e->config, t->pos0, t->rows, e->hidden + t->token * e->config->width,
+	    e->q + t->row * e->config->heads * e->config->head_dim, &e->kv[t->seq], &e->scratch[worker], &sites, NULL);
+}
+
+static size_t
+cut_tiles(struct tc_exec *e, size_t first, size_t end)
+{
+	size_t n = 0, row = 0;
+
+	for (size_t s = first; s < end; s++)
+		for (size_t pos = 0; pos < sequence_length(e, s); pos += TC_TILE_ROWS) {
+			size_t rows = tc_min(TC_TILE_ROWS, sequence_length(e, s) - pos);
+
+			e->tile[n++] = (struct tc_tile){ s - first, pos, rows, row, e->start[s] + pos };
+			row += rows;
+		}
+	return n;
+}
+
+static void
+show_sites(struct tc_exec *e, size_t first, size_t end, tc_exec_hook *hook, void *ctx)
+{
+	const struct tc_config *c = e->config;
+	const size_t dims[] = { c->width, c->heads * c->head_dim, c->width, c->ffn };
+
+	for (size_t s = first; s < end; s++)
+		for (int i = 0; i < TC_SITE_HEAD_IN; i++)
+			hook(ctx, (enum tc_site)i, s, e->sites.site[i] + (e->start[s] - e->start[first]) * dims[i],
+			    sequence_length(e, s), dims[i]);
+}
+
+void
+tc_exec_block(struct tc_exec *e, const struct tc_block *b, tc_exec_hook *hook, void *ctx)
+{
+	struct pass p = { .e = e, .b = b, .hooked = hook != NULL };
+
+	for (size_t first = 0, end; first < e->nseq; first = end) {
+		size_t n;
+
+		next_batch(e, first, &end);
+		n = cut_tiles(e, first, end);
+		tc_pool_run(e->pool, n, tile_qkv, &p);
+		tc_pool_run(e->pool, n, tile_rest, &p);
+		if (hook)
+			show_sites(e, first, end, hook, ctx);
+	}
+}
+
+struct final {
+	struct tc_exec *e;
+	const float *w;
+};
+
+static void
+norm_sequence(void *ctx, size_t seq, int worker)
+{
+	const struct final *f = ctx;
+	const struct tc_config *c = f->e->config;
+
+	(void)worker;
+	for (size_t i = f->e->start[seq]; i < f->e->start[seq + 1]; i++)
+		tc_kernels()->rms_norm(c->width, f->e->hidden + i * c->width, f->w, (float)c->norm_eps,
+		    f->e->hidden + i * c->width);
+}
+
+void
+tc_exec_norm(struct tc_exec *e, const float *w)
+{
+	struct final f = { .e = e, .w = w };
+
+	tc_pool_run(e->pool, e->nseq, norm_sequence, &f);
+}

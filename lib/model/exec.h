@@ -1,0 +1,60 @@
+/* exec.h - the block executor: all tokens through one block at a time.
+ *
+ * State is one buffer of hidden states for every token of every sequence.
+ * tc_exec_block() takes them through a block whose weights have just arrived;
+ * then the weights can go.  Rows are taken in tiles of TC_TILE_ROWS,
+ * sequences in batches of about TC_BATCH_ROWS tokens, whatever the number of
+ * threads, and no number depends on either. */
+#ifndef TC_MODEL_EXEC_H
+#define TC_MODEL_EXEC_H
+
+#include "base/thread.h"
+#include "model/block.h"
+#include "model/config.h"
+
+#define TC_BATCH_ROWS 2048
+
+/* Sees what a linear layer reads: rows [rows][dim] of sequence seq.  Called
+ * from one thread, sequences in ascending order. */
+typedef void tc_exec_hook(void *ctx, enum tc_site site, size_t seq, const float *x, size_t rows, size_t dim);
+
+struct tc_exec {
+	const struct tc_config *config;
+	struct tc_pool *pool;
+	size_t nseq;
+	size_t *start;               /* [nseq + 1]: sequence i has tokens start[i] .. start[i+1]-1 */
+	float *hidden;               /* [tokens][width] */
+	size_t hidden_bytes;
+	bool hidden_mapped;
+	struct tc_rope_table rope;
+	struct tc_scratch *scratch;  /* [threads] */
+	/* of the batch in flight */
+	struct tc_kv *kv;            /* [sequences of the largest batch] */
+	size_t nkv;
+	float *q;
+	struct tc_sites sites;       /* when hooks were asked for */
+	struct tc_tile *tile;
+};
+
+/* nseq sequences of length[i] tokens each.  spill_fd: a temporary file for
+ * the hidden states when they are larger than spill_above_bytes, or -1.
+ * with_hooks: reserve what tc_exec_block() needs to call a hook. */
+struct tc_exec_options {
+	bool with_hooks;
+	int spill_fd;
+	uint64_t spill_above_bytes;
+};
+int tc_exec_open(struct tc_exec *e, const struct tc_config *c, struct tc_pool *pool, size_t nseq, const size_t *length, const struct tc_exec_options *o, struct tc_err *err) TC_MUST_CHECK;
+void tc_exec_close(struct tc_exec *e);
+
+/* Hidden states from token ids, all sequences one after another; an id
+ * outside the vocabulary is TC_DATA. */
+int tc_exec_embed(struct tc_exec *e, const struct tc_tensor *embed, const uint32_t *ids, struct tc_err *err) TC_MUST_CHECK;
+
+/* All tokens through b.  hook may be NULL. */
+void tc_exec_block(struct tc_exec *e, const struct tc_block *b, tc_exec_hook *hook, void *ctx);
+
+/* The final norm, in place, over all tokens; w is [width]. */
+void tc_exec_norm(struct tc_exec *e, const float *w);
+
+#endif

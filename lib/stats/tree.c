@@ -1,0 +1,125 @@
+#include "stats/tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void
+tc_tree_init(struct tc_tree *t, enum tc_stat_kind kind, uint64_t dim)
+{
+	*t = (struct tc_tree){ .kind = kind, .dim = dim };
+}
+
+void
+tc_tree_free(struct tc_tree *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		free(t->value[i]);
+	t->n = 0;
+}
+
+uint64_t
+tc_node_first(const struct tc_node *n)
+{
+	return n->index << n->level;
+}
+
+uint64_t
+tc_node_sequences(const struct tc_node *n)
+{
+	return (uint64_t)1 << n->level;
+}
+
+/* a += b, or their maximum. */
+static void
+fold(enum tc_stat_kind kind, size_t n, void *a, const void *b)
+{
+	double *da = a;
+	const double *db = b;
+	float *fa = a;
+	const float *fb = b;
+
+	switch (kind) {
+	case TC_STAT_SQ:
+	case TC_STAT_ABS:
+		for (size_t i = 0; i < n; i++)
+			da[i] += db[i];
+		return;
+	case TC_STAT_MAX:
+		for (size_t i = 0; i < n; i++)
+			fa[i] = fb[i] > fa[i] ? fb[i] : fa[i];
+		return;
+	case TC_STAT_HESSIAN:
+		for (size_t i = 0; i < n; i++)
+			fa[i] += fb[i];
+		return;
+	default:
+		return;
+	}
+}
+
+static bool
+siblings(const struct tc_node *a, const struct tc_node *b)
+{
+	return a->level == b->level && a->index % 2 == 0 && b->index == a->index + 1;
+}
+
+int
+tc_tree_push(struct tc_tree *t, struct tc_node node, void *value, struct tc_err *err)
+{
+	const struct tc_node *last = t->n ? &t->node[t->n - 1] : NULL;
+
+	if (t->n == TC_TREE_NODES_MAX || node.level >= 64 || node.index > UINT64_MAX >> (node.level + 1) ||
+	    (last && tc_node_first(last) + tc_node_sequences(last) > tc_node_first(&node))) {
+		free(value);
+		return tc_fail(err, TC_DATA, "sequence %llu: a statistic covers it twice or out of order",
+		    (unsigned long long)tc_node_first(&node));
+	}
+	t->node[t->n] = node;
+	t->value[t->n++] = value;
+	while (t->n >= 2 && siblings(&t->node[t->n - 2], &t->node[t->n - 1])) {
+		struct tc_node *a = &t->node[t->n - 2], *b = &t->node[t->n - 1];
+
+		fold(t->kind, tc_stat_values(t->kind, t->dim), t->value[t->n - 2], t->value[t->n - 1]);
+		free(t->value[t->n - 1]);
+		*a = (struct tc_node){ .level = a->level + 1, .index = a->index / 2, .count = a->count + b->count };
+		t->n--;
+	}
+	return 0;
+}
+
+int
+tc_tree_flatten(const struct tc_tree *t, void **data, size_t *size_bytes, struct tc_err *err)
+{
+	size_t each = tc_stat_values(t->kind, t->dim) * tc_dtypes[tc_stat_dtype(t->kind)].size_bytes;
+	char *p = tc_alloc(t->n, each, err);
+
+	if (!p)
+		return -1;
+	for (size_t i = 0; i < t->n; i++)
+		memcpy(p + i * each, t->value[i], each);
+	*data = p;
+	*size_bytes = t->n * each;
+	return 0;
+}
+
+void
+tc_stat_total(const struct tc_stat *s, const void *data, double *out, uint64_t *count)
+{
+	size_t n = tc_stat_values(s->kind, s->dim);
+	bool wide = tc_stat_dtype(s->kind) == TC_F64;
+	const double *d = data;
+	const float *f = data;
+
+	*count = 0;
+	for (size_t k = 0; k < s->nnodes; k++) {
+		*count += s->node[k].count;
+		for (size_t i = 0; i < n; i++) {
+			double x = wide ? d[k * n + i] : (double)f[k * n + i];
+
+			if (s->kind == TC_STAT_MAX)
+				out[i] = k == 0 || x > out[i] ? x : out[i];
+			else
+				out[i] = k == 0 ? x : out[i] + x;
+		}
+	}
+}

@@ -1,0 +1,22 @@
+/* hold.h - records kept back until what must come before them is known. */
+#ifndef TC_STREAM_HOLD_H
+#define TC_STREAM_HOLD_H
+
+#include "stream/record.h"
+
+struct tc_held {
+	struct tc_record r;
+	void *owned[3];   /* raw head, part bytes, nodes or lengths */
+};
+
+struct tc_hold {
+	struct tc_held *item;
+	size_t n, cap;
+};
+
+/* Keeps a copy of r; part bytes that stay valid by themselves (mapped) are
+ * not copied. */
+int tc_hold_add(struct tc_hold *h, const struct tc_record *r, bool mapped, struct tc_err *err) TC_MUST_CHECK;
+void tc_hold_clear(struct tc_hold *h);  /* empty, memory released */
+
+#endif

@@ -1,0 +1,18 @@
+/* kept.h - a tensor that outlives the record it came in. */
+#ifndef TC_TENSOR_KEPT_H
+#define TC_TENSOR_KEPT_H
+
+#include "tensor/tensor.h"
+
+struct tc_kept {
+	struct tc_tensor t;
+	void *owned;    /* the parts' bytes, or NULL when they lie in a mapping */
+	bool there;
+};
+
+/* Keeps from; its parts are copied unless they stay valid by themselves
+ * (mapped). */
+int tc_kept_set(struct tc_kept *k, const struct tc_tensor *from, bool mapped, struct tc_err *err) TC_MUST_CHECK;
+void tc_kept_free(struct tc_kept *k);
+
+#endif

@@ -1,0 +1,231 @@
+#include "token/tokenizer.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "token/added.h"
+#include "token/bpe.h"
+#include "token/decoder.h"
+#include "token/post.h"
+#include "token/pretoken.h"
+#include "token/section.h"
+#include "token/vocab.h"
+
+struct tc_tokenizer {
+	struct tc_vocab vocab;
+	struct tc_added *added;
+	struct tc_pretoken *pretoken;
+	struct tc_bpe *bpe;
+	struct tc_post post;
+	struct tc_decoder decoder;
+};
+
+void
+tc_tokenizer_free(struct tc_tokenizer *t)
+{
+	if (!t)
+		return;
+	tc_decoder_free(&t->decoder);
+	tc_post_free(&t->post);
+	tc_bpe_free(t->bpe);
+	tc_pretoken_free(t->pretoken);
+	tc_added_free(t->added);
+	tc_vocab_free(&t->vocab);
+	free(t);
+}
+
+/* --- loading --- */
+
+/* No normalizer has a row yet; a Sequence of none is fine. */
+static const struct tc_section normalizer = { "normalizer", "normalizers", NULL, 0 };
+
+static int
+check_version(const json_t *root, struct tc_err *err)
+{
+	const json_t *v = json_object_get(root, "version");
+
+	if (!v || (json_is_string(v) && strcmp(json_string_value(v), "1.0") == 0))
+		return 0;
+	return tc_fail(err, TC_DATA, "version '%.64s' is not supported",
+	    json_is_string(v) ? json_string_value(v) : "?");
+}
+
+/* GPT-2's own file has no type. */
+static int
+check_model(const json_t *model, struct tc_err *err)
+{
+	const json_t *type = json_object_get(model, "type");
+
+	if (!json_is_object(model))
+		return tc_fail(err, TC_DATA, "'model' is not an object");
+	if (type && !json_is_string(type))
+		return tc_fail(err, TC_DATA, "model: 'type' is not a string");
+	if (type && strcmp(json_string_value(type), "BPE") != 0)
+		return tc_fail(err, TC_DATA, "model '%.64s' is not supported", json_string_value(type));
+	return 0;
+}
+
+static int
+load_sections(struct tc_tokenizer *t, const json_t *root, struct tc_err *err)
+{
+	const json_t *model = json_object_get(root, "model");
+
+	if (!json_is_object(root))
+		return tc_fail(err, TC_DATA, "not an object");
+	if (check_version(root, err) < 0 || check_model(model, err) < 0 ||
+	    tc_section_load(&normalizer, json_object_get(root, "normalizer"), NULL, err) < 0 ||
+	    tc_pretoken_load(&t->pretoken, json_object_get(root, "pre_tokenizer"), err) < 0 ||
+	    tc_bpe_load(&t->bpe, &t->vocab, model, tc_pretoken_gives_bytes(t->pretoken), err) < 0 ||
+	    tc_added_load(&t->added, &t->vocab, json_object_get(root, "added_tokens"), err) < 0 ||
+	    tc_post_load(&t->post, json_object_get(root, "post_processor"), err) < 0)
+		return -1;
+	return tc_decoder_load(&t->decoder, json_object_get(root, "decoder"), &t->vocab, err);
+}
+
+static int
+parse(json_t **root, const void *json, size_t n, struct tc_err *err)
+{
+	json_error_t at;
+
+	*root = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
+	if (*root)
+		return 0;
+	if (json_error_code(&at) == json_error_out_of_memory)
+		return tc_fail_nomem(err, n);
+	return tc_fail(err, TC_DATA, "line %d: %s", at.line, at.text);
+}
+
+int
+tc_tokenizer_load(struct tc_tokenizer **out, const void *json, size_t n, struct tc_err *err)
+{
+	struct tc_tokenizer *t = calloc(1, sizeof(*t));
+	json_t *root = NULL;
+	int r = -1;
+
+	*out = NULL;
+	if (!t)
+		return tc_fail_nomem(err, sizeof(*t));
+	if (parse(&root, json, n, err) < 0 || load_sections(t, root, err) < 0) {
+		tc_err_at(err, "tokenizer.json");
+		goto out;
+	}
+	*out = t;
+	r = 0;
+out:
+	json_decref(root);
+	if (r < 0)
+		tc_tokenizer_free(t);
+	return r;
+}
+
+/* --- encoding --- */
+
+struct encoding {
+	struct tc_tokenizer *t;
+	struct tc_ids ids;
+};
+
+static int
+encode_word(void *ctx, const char *s, size_t n, struct tc_err *err)
+{
+	struct encoding *e = ctx;
+
+	return tc_bpe_encode(e->t->bpe, s, n, &e->ids, err);
+}
+
+static int
+encode_part(void *ctx, uint32_t id, const char *s, size_t n, struct tc_err *err)
+{
+	struct encoding *e = ctx;
+
+	if (id != TC_NO_ID)
+		return tc_ids_append(&e->ids, &id, 1, err);
+	return tc_pretoken_run(e->t->pretoken, s, n, encode_word, e, err);
+}
+
+static int
+encode(struct encoding *e, const char *text, size_t n, bool add_special, struct tc_err *err)
+{
+	enum { USUAL_TOKEN_BYTES = 3 };
+	const struct tc_post *post = &e->t->post;
+	size_t bad;
+
+	if (!tc_utf8_check(text, n, &bad))
+		return tc_fail(err, TC_DATA, "invalid UTF-8 at byte %zu", bad);
+	if (tc_ids_reserve(&e->ids, n / USUAL_TOKEN_BYTES + 1, err) < 0)
+		return -1;
+	if (add_special && tc_ids_append(&e->ids, post->before.p, post->before.n, err) < 0)
+		return -1;
+	if (tc_added_split(e->t->added, text, n, encode_part, e, err) < 0)
+		return -1;
+	return add_special ? tc_ids_append(&e->ids, post->after.p, post->after.n, err) : 0;
+}
+
+int
+tc_tokenizer_encode(struct tc_tokenizer *t, const char *text, size_t n, bool add_special, uint32_t **ids,
+    size_t *count, struct tc_err *err)
+{
+	struct encoding e = { .t = t };
+
+	*ids = NULL;
+	*count = 0;
+	if (encode(&e, text, n, add_special, err) < 0) {
+		free(e.ids.p);
+		return -1;
+	}
+	*ids = e.ids.p;
+	*count = e.ids.n;
+	return 0;
+}
+
+/* --- decoding --- */
+
+int
+tc_tokenizer_decode(const struct tc_tokenizer *t, const uint32_t *ids, size_t count, bool skip_special,
+    struct tc_buf *out, struct tc_err *err)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < count; i++) {
+		const unsigned char *s;
+		size_t n;
+
+		if (ids[i] >= t->vocab.n_ids || !t->vocab.tokens[ids[i]].flags)
+			continue;
+		if (skip_special && tc_tokenizer_is_special(t, ids[i]))
+			continue;
+		if (t->decoder.spaced && !first && tc_buf_append(out, " ", 1, err) < 0)
+			return -1;
+		first = false;
+		s = tc_decoder_bytes(&t->decoder, ids[i], &n);
+		if (tc_buf_append(out, s, n, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* --- questions --- */
+
+size_t
+tc_tokenizer_vocab(const struct tc_tokenizer *t)
+{
+	return t->vocab.n_ids;
+}
+
+bool
+tc_tokenizer_id(const struct tc_tokenizer *t, const char *token, uint32_t *id)
+{
+	uint32_t found = tc_vocab_find(&t->vocab, token, strlen(token));
+
+	if (found == TC_NO_ID)
+		return false;
+	*id = found;
+	return true;
+}
+
+bool
+tc_tokenizer_is_special(const struct tc_tokenizer *t, uint32_t id)
+{
+	return id < t->vocab.n_ids && t->vocab.tokens[id].flags & TC_TOKEN_SPECIAL;
+}

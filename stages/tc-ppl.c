@@ -1,0 +1,604 @@
+/* tc-ppl: perplexity of a model stream, alone or against a base model.  See
+ * tc-ppl(1). */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/hash.h"
+#include "base/math.h"
+#include "cli/cli.h"
+#include "cli/hidden.h"
+#include "cli/result.h"
+#include "cli/tokens.h"
+#include "kernel/kernel.h"
+#include "metric/ledger.h"
+#include "metric/nll.h"
+#include "metric/overlap.h"
+#include "metric/paired.h"
+#include "metric/windows.h"
+#include "model/forward.h"
+
+#define DEFAULT_WINDOW 1024
+#define BOOTSTRAP_SEED 0
+
+/* A protocol that people know by name. */
+struct preset {
+	const char *name;
+	size_t window;        /* 0: the default */
+	size_t stride;        /* 0: the window */
+	int score_half;       /* score from the window's middle */
+	int sliding;          /* score what no earlier window held, the last window short */
+	int bos_each;         /* every window's first token becomes the BOS, if there is one */
+	enum tc_text_as as;
+};
+
+static const struct preset presets[] = {
+	{ .name = "windows" },
+	{ .name = "hf-sliding", .window = 1024, .stride = 512, .sliding = 1 },
+	{ .name = "gptq", .as = TC_TEXT_JOINED },
+	{ .name = "llama.cpp", .window = 512, .score_half = 1, .bos_each = 1 },
+	{ .name = "lines", .window = 512, .as = TC_TEXT_LINES },
+};
+
+struct args {
+	struct tc_common common;
+	int64_t window, stride, score_from, max_tokens;
+	const char *preset, *base;
+};
+
+#define FIELD(f) offsetof(struct args, f)
+static const struct tc_option options[] = {
+	{ .name = "preset", .type = TC_OPT_NAME, .offset = FIELD(preset), .arg = "NAME",
+	  .names = "windows|hf-sliding|gptq|llama.cpp|lines", .help = "a protocol by name (default windows)" },
+	{ .name = "window", .type = TC_OPT_COUNT, .offset = FIELD(window), .arg = "N", .min = 2, .max = 1 << 24,
+	  .help = "tokens of a window (default 1024, or the model's positions if fewer)" },
+	{ .name = "stride", .type = TC_OPT_COUNT, .offset = FIELD(stride), .arg = "N", .min = 1, .max = 1 << 24,
+	  .help = "tokens from one window to the next (default: the window)" },
+	{ .name = "score-from", .type = TC_OPT_COUNT, .offset = FIELD(score_from), .arg = "K", .min = 0, .max = 1 << 24,
+	  .help = "score the predictions made at positions K and later of a window (default 0)" },
+	{ .name = "max-tokens", .type = TC_OPT_COUNT, .offset = FIELD(max_tokens), .arg = "N", .min = 2, .max = 1LL << 40,
+	  .help = "use the first N tokens of the text (default: all)" },
+	{ .name = "base", .type = TC_OPT_TEXT, .offset = FIELD(base), .arg = "MODEL", .role = TC_OPT_FREE,
+	  .help = "compare with this model: paired difference, KL divergence, same-top rate" },
+	{ .type = TC_OPT_END }
+};
+
+static const struct tc_stage stage = {
+	.name = "tc-ppl",
+	.summary = "perplexity of a model stream",
+	.operands = "[MODEL]",
+	.operands_max = 1,
+	.options = options,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_TEXT | TC_COMMON_COMPUTE | TC_COMMON_JSON | TC_COMMON_RESULT,
+	.common_offset = offsetof(struct args, common),
+};
+
+struct protocol {
+	const struct preset *preset;
+	size_t window, stride, score_from;
+	bool bos;     /* a BOS was put in front */
+};
+
+/* One model and what is known of it. */
+struct scored {
+	struct tc_source *source;
+	struct tc_forward forward;
+	bool open;
+	struct tc_ledger ledger;
+	struct tc_tokenizer *tokenizer;
+	uint64_t tokenizer_hash;      /* 0: none */
+	char tokenizer_sha256[TC_SHA256_HEX], sha256[TC_SHA256_HEX];
+	struct tc_sha256 hash;
+	uint32_t *calib;              /* calibration tokens of the stream */
+	size_t ncalib;
+	char calib_sha256[TC_SHA256_HEX];
+};
+
+struct ppl {
+	const struct args *a;
+	struct tc_cli *cli;
+	struct protocol protocol;
+	struct scored model, base;
+	struct tc_ids text;
+	struct tc_windows windows;
+	/* the windows as sequences */
+	size_t *length;
+	uint32_t *ids;
+	/* predictions, window by window */
+	size_t *row;
+	uint32_t *target;
+	struct tc_nll nll;
+	/* per window */
+	double *mean, *base_mean, *diff, *weight;
+	double began;                 /* when the tokens were ready */
+};
+
+static size_t
+count_or(int64_t given, size_t otherwise)
+{
+	return given == TC_UNSET ? otherwise : (size_t)given;
+}
+
+static int
+choose_protocol(struct ppl *p, struct tc_err *err)
+{
+	const struct args *a = p->a;
+	struct protocol *o = &p->protocol;
+	size_t positions = p->model.forward.config.positions;
+
+	for (size_t i = 0; i < sizeof(presets) / sizeof(presets[0]); i++)
+		if (strcmp(presets[i].name, a->preset) == 0)
+			o->preset = &presets[i];
+	o->window = count_or(a->window, tc_min(o->preset->window ? o->preset->window : DEFAULT_WINDOW, positions));
+	if (o->window > positions)
+		return tc_fail(err, TC_USAGE, "--window %zu: the model has %zu positions", o->window, positions);
+	o->stride = count_or(a->stride, o->preset->stride ? tc_min(o->preset->stride, o->window) : o->window);
+	if (o->stride > o->window)
+		return tc_fail(err, TC_USAGE, "--stride %zu: larger than the window of %zu", o->stride, o->window);
+	o->score_from = count_or(a->score_from, o->preset->score_half ? o->window / 2 : 0);
+	if (o->score_from + 2 > o->window)
+		return tc_fail(err, TC_USAGE, "--score-from %zu: nothing of a window of %zu would be scored", o->score_from,
+		    o->window);
+	if ((o->preset->sliding || o->preset->as == TC_TEXT_LINES) && a->score_from != TC_UNSET)
+		return tc_fail(err, TC_USAGE, "--score-from: the preset %s says what is scored", o->preset->name);
+	if (o->preset->as == TC_TEXT_LINES && a->stride != TC_UNSET)
+		return tc_fail(err, TC_USAGE, "--stride: the preset lines has none");
+	return 0;
+}
+
+static int
+cut_windows(struct ppl *p, struct tc_err *err)
+{
+	const struct protocol *o = &p->protocol;
+	size_t tokens = p->text.n;
+	int r;
+
+	if (p->a->max_tokens != TC_UNSET && p->text.nseq)
+		return tc_fail(err, TC_USAGE, "--max-tokens goes with a running text");
+	if (p->a->max_tokens != TC_UNSET)
+		tokens = tc_min(tokens, (size_t)p->a->max_tokens);
+	if (p->text.nseq)
+		r = tc_windows_lines(&p->windows, p->text.nseq, p->text.length, o->window, err);
+	else if (o->preset->sliding)
+		r = tc_windows_sliding(&p->windows, tokens, o->window, o->stride, err);
+	else
+		r = tc_windows_fixed(&p->windows, tokens, o->window, o->stride, o->score_from, err);
+	if (r == 0 && p->windows.scored == 0)
+		return tc_fail(err, TC_DATA, "the text has %zu tokens: too short for a window of %zu", tokens, o->window);
+	return r;
+}
+
+/* The windows' tokens one after another, and the predictions to score. */
+static int
+lay_out(struct ppl *p, struct tc_err *err)
+{
+	const struct tc_windows *w = &p->windows;
+	size_t total = 0, n = 0, at = 0;
+	uint32_t bos;
+	bool replace = p->protocol.preset->bos_each && p->model.tokenizer && tc_tokenizer_bos(p->model.tokenizer, &bos);
+
+	for (size_t i = 0; i < w->n; i++)
+		total += w->w[i].length;
+	p->length = tc_alloc(w->n, sizeof(*p->length), err);
+	p->ids = tc_alloc(total, sizeof(*p->ids), err);
+	p->row = tc_alloc(w->scored, sizeof(*p->row), err);
+	p->target = tc_alloc(w->scored, sizeof(*p->target), err);
+	if (!p->length || !p->ids || !p->row || !p->target)
+		return -1;
+	for (size_t i = 0; i < w->n; i++) {
+		const struct tc_window *v = &w->w[i];
+
+		memcpy(p->ids + at, p->text.ids + v->begin, v->length * sizeof(*p->ids));
+		if (replace)
+			p->ids[at] = bos;
+		for (size_t k = 0; k < tc_window_scored(v); k++) {
+			p->row[n] = at + v->first + k;
+			p->target[n++] = p->ids[at + v->first + k + 1];
+		}
+		p->length[i] = v->length;
+		at += v->length;
+	}
+	return 0;
+}
+
+/* All files of the first model have come, its tensors begin. */
+static int
+prepare_text(struct ppl *p)
+{
+	struct tc_err *err = &p->cli->err;
+	uint32_t bos;
+
+	if (choose_protocol(p, err) < 0 ||
+	    tc_cli_tokens(p->cli, p->model.tokenizer, "text/eval.txt", p->protocol.preset->as, &p->text) < 0)
+		return -1;
+	p->protocol.bos = p->model.tokenizer && !p->a->common.ids && tc_tokenizer_bos(p->model.tokenizer, &bos);
+	if (cut_windows(p, err) < 0 || lay_out(p, err) < 0)
+		return -1;
+	p->began = tc_now();
+	return 0;
+}
+
+static int
+start_forward(struct ppl *p, struct scored *m)
+{
+	struct tc_exec_options o = {0};
+	int r;
+
+	if (tc_cli_hidden(p->cli, &o) < 0)
+		return -1;
+	r = tc_forward_tokens(&m->forward, p->windows.n, p->length, p->ids, &o, &p->cli->err);
+	close(o.spill_fd);
+	return r;
+}
+
+/* The weights as a user of sha256sum(1) could recompute them: each tensor's
+ * name and parts, in order. */
+static void
+hash_tensor(struct scored *m, const struct tc_tensor *t)
+{
+	tc_sha256_add(&m->hash, t->name, strlen(t->name) + 1);
+	for (int i = 0; i < t->nparts; i++)
+		tc_sha256_add(&m->hash, t->part[i].data, t->part[i].size_bytes);
+}
+
+static int
+take_tokens(struct scored *m, const struct tc_record *r, struct tc_err *err)
+{
+	if (strcmp(r->u.tokens.tag, "calib") != 0)
+		return 0;
+	free(m->calib);
+	m->ncalib = r->part[0].size_bytes / sizeof(*m->calib);
+	m->calib = tc_alloc(m->ncalib, sizeof(*m->calib), err);
+	if (!m->calib)
+		return -1;
+	memcpy(m->calib, r->part[0].data, m->ncalib * sizeof(*m->calib));
+	snprintf(m->calib_sha256, sizeof(m->calib_sha256), "%s", r->u.tokens.text_sha256);
+	return 0;
+}
+
+static int
+take_record(struct ppl *p, struct scored *m, const struct tc_record *r)
+{
+	struct tc_err *err = &p->cli->err;
+	int done;
+
+	tc_ledger_add(&m->ledger, r);
+	if (r->kind == TC_KIND_FILE) {
+		done = tc_cli_take_tokenizer(p->cli, r, &m->tokenizer);
+		if (done > 0) {
+			m->tokenizer_hash = XXH3_64bits(r->part[0].data, r->part[0].size_bytes);
+			return tc_sha256_of(r->part[0].data, r->part[0].size_bytes, m->tokenizer_sha256, err);
+		}
+		return done;
+	}
+	if (r->kind == TC_KIND_TOKENS)
+		return take_tokens(m, r, err);
+	if (r->kind != TC_KIND_TENSOR && r->kind != TC_KIND_REF)
+		return 0;
+	if (!m->forward.exec.config) {
+		if (m == &p->model && prepare_text(p) < 0)
+			return -1;
+		if (start_forward(p, m) < 0)
+			return -1;
+	}
+	if (r->kind == TC_KIND_TENSOR && m->hash.ctx)
+		hash_tensor(m, &r->u.tensor);
+	done = tc_forward_take(&m->forward, r, m->source->mapped, err);
+	if (done > 0)
+		tc_cli_progress(p->cli, "%s: block %zu of %zu", m == &p->base ? "base" : "model", m->forward.blocks_done,
+		    m->forward.config.layers);
+	return done < 0 ? -1 : 0;
+}
+
+/* Takes all tokens through the model whose source is open. */
+static int
+run_model(struct ppl *p, struct scored *m)
+{
+	struct tc_err *err = &p->cli->err;
+	struct tc_record r;
+	int got;
+
+	if (tc_forward_open(&m->forward, &m->source->header, p->cli->pool, err) < 0)
+		return -1;
+	m->open = true;
+	tc_ledger_begin(&m->ledger, &m->source->header);
+	if (p->a->common.result && tc_sha256_begin(&m->hash, err) < 0)
+		return -1;
+	while ((got = tc_source_next(m->source, &r, err)) > 0)
+		if (take_record(p, m, &r) < 0)
+			return -1;
+	if (got < 0)
+		return -1;
+	tc_sha256_end(&m->hash, m->sha256);
+	return tc_forward_finish(&m->forward, err);
+}
+
+/* Token ids mean the same to both models. */
+static int
+check_same_vocabulary(const struct ppl *p, struct tc_err *err)
+{
+	const struct scored *m = &p->model, *b = &p->base;
+
+	if (m->forward.config.vocab != b->forward.config.vocab)
+		return tc_fail(err, TC_DATA, "--base: its vocabulary has %zu entries, the model's %zu",
+		    b->forward.config.vocab, m->forward.config.vocab);
+	if (m->tokenizer_hash && b->tokenizer_hash && m->tokenizer_hash != b->tokenizer_hash)
+		return tc_fail(err, TC_DATA, "--base: its tokenizer is not the model's");
+	return 0;
+}
+
+static int
+score(struct ppl *p)
+{
+	struct tc_err *err = &p->cli->err;
+	struct tc_nll_model m = { p->model.forward.exec.hidden, tc_forward_head(&p->model.forward) };
+	struct tc_nll_model b = { p->base.forward.exec.hidden, p->base.open ? tc_forward_head(&p->base.forward) : NULL };
+	size_t n = p->windows.scored;
+
+	p->nll = (struct tc_nll){ .n = n, .row = p->row, .target = p->target };
+	p->nll.nll = tc_alloc(n, sizeof(double), err);
+	if (!p->nll.nll)
+		return -1;
+	if (p->base.open) {
+		p->nll.base_nll = tc_alloc(n, sizeof(double), err);
+		p->nll.kld = tc_alloc(n, sizeof(double), err);
+		p->nll.same_top = tc_alloc(n, 1, err);
+		if (!p->nll.base_nll || !p->nll.kld || !p->nll.same_top)
+			return -1;
+	}
+	return tc_nll_run(&p->nll, &m, p->base.open ? &b : NULL, p->cli->pool, err);
+}
+
+/* Means of each window. */
+static int
+sum_windows(struct ppl *p)
+{
+	struct tc_err *err = &p->cli->err;
+	size_t n = p->windows.n, at = 0;
+
+	p->mean = tc_alloc(n, sizeof(double), err);
+	p->base_mean = tc_zalloc(n, sizeof(double), err);
+	p->diff = tc_zalloc(n, sizeof(double), err);
+	p->weight = tc_alloc(n, sizeof(double), err);
+	if (!p->mean || !p->base_mean || !p->diff || !p->weight)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		size_t k = tc_window_scored(&p->windows.w[i]);
+		double sum = 0, base = 0;
+
+		for (size_t j = at; j < at + k; j++) {
+			sum += p->nll.nll[j];
+			if (p->base.open)
+				base += p->nll.base_nll[j];
+		}
+		at += k;
+		p->weight[i] = (double)k;
+		p->mean[i] = k ? sum / (double)k : 0;
+		p->base_mean[i] = k ? base / (double)k : 0;
+		p->diff[i] = p->mean[i] - p->base_mean[i];
+	}
+	return 0;
+}
+
+static json_t *
+protocol_json(const struct ppl *p)
+{
+	const struct protocol *o = &p->protocol;
+
+	return json_pack("{s:s,s:I,s:I,s:I,s:b,s:s}", "preset", o->preset->name, "window", (json_int_t)o->window,
+	    "stride", (json_int_t)o->stride, "score_from", (json_int_t)o->score_from, "bos", o->bos,
+	    "compute", p->a->common.compute);
+}
+
+static int
+add_base(const struct ppl *p, json_t *o, struct tc_err *err)
+{
+	struct tc_mean base = tc_mean_of(p->windows.n, p->base_mean, p->weight);
+	struct tc_mean diff = tc_mean_of(p->windows.n, p->diff, p->weight);
+	double low, high, kld = 0, same = 0, n = (double)p->nll.n;
+
+	if (tc_bootstrap(p->windows.n, p->diff, p->weight, BOOTSTRAP_SEED, &low, &high, err) < 0)
+		return -1;
+	for (size_t i = 0; i < p->nll.n; i++) {
+		kld += p->nll.kld[i];
+		same += p->nll.same_top[i];
+	}
+	json_object_set_new(o, "base_ppl", json_real(tc_exp(base.mean)));
+	json_object_set_new(o, "ppl_ratio", json_real(tc_exp(diff.mean)));
+	json_object_set_new(o, "delta", json_real(diff.mean));
+	json_object_set_new(o, "delta_low", json_real(low));
+	json_object_set_new(o, "delta_high", json_real(high));
+	json_object_set_new(o, "delta_stderr", json_real(diff.stderr_));
+	json_object_set_new(o, "kld", json_real(kld / n));
+	json_object_set_new(o, "same_top", json_real(same / n));
+	return 0;
+}
+
+/* The figures that are functions of the inputs. */
+static json_t *
+figures(const struct ppl *p, struct tc_err *err)
+{
+	struct tc_mean m = tc_mean_of(p->windows.n, p->mean, p->weight);
+	double ppl = tc_exp(m.mean);
+	json_t *o = json_pack("{s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:o,s:{s:f,s:f},s:I,s:I}",
+	    "ppl", ppl, "nll", m.mean, "stderr", m.stderr_, "ppl_stderr", ppl * m.stderr_,
+	    "tokens_scored", (json_int_t)p->windows.scored, "tokens_dropped", (json_int_t)p->windows.dropped,
+	    "windows", (json_int_t)p->windows.n, "protocol", protocol_json(p),
+	    "bits_per_weight", "model", tc_ledger_bits_model(&p->model.ledger), "linear", tc_ledger_bits_linear(&p->model.ledger),
+	    "model_bytes", (json_int_t)p->model.ledger.model_bytes, "parameters", (json_int_t)p->model.ledger.parameters);
+
+	if (!o) {
+		tc_fail_nomem(err, 0);
+		return NULL;
+	}
+	if (p->base.open && add_base(p, o, err) < 0) {
+		json_decref(o);
+		return NULL;
+	}
+	return o;
+}
+
+static void
+add_run(const struct ppl *p, json_t *o)
+{
+	double seconds = tc_now() - p->began, tokens = 0;
+
+	for (size_t i = 0; i < p->windows.n; i++)
+		tokens += (double)p->length[i];
+	json_object_set_new(o, "seconds", json_real(seconds));
+	json_object_set_new(o, "tokens_per_second", json_real(tokens / seconds));
+	json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)tc_peak_rss_bytes()));
+}
+
+static json_t *
+list_of(const double *x, size_t n)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; a && i < n; i++)
+		json_array_append_new(a, json_real(x[i]));
+	return a;
+}
+
+static json_t *
+model_json(const struct scored *m)
+{
+	return json_pack("{s:s,s:s,s:o,s:s}", "arch", m->forward.config.arch, "weights_sha256", m->sha256,
+	    "ledger", tc_ledger_json(&m->ledger), "base_quantized", m->source->header.base_quantized);
+}
+
+static int
+write_result(const struct ppl *p, const json_t *figures)
+{
+	json_t *measured = json_deep_copy(figures), *run = json_object();
+	double overlap;
+	int r = -1;
+
+	if (!measured || !run) {
+		tc_fail_nomem(&p->cli->err, 0);
+		goto out;
+	}
+	json_object_set_new(measured, "windows_nll", list_of(p->mean, p->windows.n));
+	json_object_set_new(measured, "windows_scored", list_of(p->weight, p->windows.n));
+	json_object_set_new(measured, "model", model_json(&p->model));
+	json_object_set_new(measured, "tokenizer_sha256", json_string(p->model.tokenizer_sha256));
+	json_object_set_new(measured, "text_sha256", json_string(p->text.sha256));
+	json_object_set_new(measured, "options", json_string(p->cli->options));
+	if (p->model.calib) {
+		if (tc_overlap(p->model.calib, p->model.ncalib, p->text.ids, p->text.n, &overlap, &p->cli->err) < 0)
+			goto out;
+		json_object_set_new(measured, "calib_text_sha256", json_string(p->model.calib_sha256));
+		json_object_set_new(measured, "calib_overlap_13gram", json_real(overlap));
+	}
+	if (p->base.open) {
+		json_object_set_new(measured, "base", model_json(&p->base));
+		json_object_set_new(measured, "windows_delta", list_of(p->diff, p->windows.n));
+		json_object_set_new(measured, "bootstrap_seed", json_integer(BOOTSTRAP_SEED));
+	}
+	add_run(p, run);
+	r = tc_result_write(p->cli, p->a->common.result, p->model.source, measured, run);
+out:
+	json_decref(measured);
+	json_decref(run);
+	return r;
+}
+
+static void
+print_text(const struct ppl *p, const json_t *o)
+{
+#define REAL(k) json_real_value(json_object_get(o, k))
+	printf("perplexity %.4f +- %.4f  (nll %.5f +- %.5f, %zu predictions in %zu windows of %zu, %zu tokens dropped)\n",
+	    REAL("ppl"), REAL("ppl_stderr"), REAL("nll"), REAL("stderr"), p->windows.scored, p->windows.n,
+	    p->protocol.window, p->windows.dropped);
+	printf("bits per weight %.3f whole model, %.3f linear layers  (%.2f MB, %.2f M parameters)\n",
+	    tc_ledger_bits_model(&p->model.ledger), tc_ledger_bits_linear(&p->model.ledger),
+	    (double)p->model.ledger.model_bytes / 1e6, (double)p->model.ledger.parameters / 1e6);
+	if (p->base.open)
+		printf("against base %.4f: nll %+.5f [%+.5f, %+.5f] 95%%, ratio %.4f, KL %.5f, same top %.2f%%\n",
+		    REAL("base_ppl"), REAL("delta"), REAL("delta_low"), REAL("delta_high"), REAL("ppl_ratio"),
+		    REAL("kld"), 100 * REAL("same_top"));
+#undef REAL
+}
+
+static int
+report(struct ppl *p)
+{
+	json_t *o = figures(p, &p->cli->err);
+	int r = -1;
+
+	if (!o)
+		return -1;
+	if (p->a->common.result && write_result(p, o) < 0)
+		goto out;
+	if (p->a->common.json) {
+		add_run(p, o);
+		r = tc_cli_print_json(p->cli, o);
+	} else {
+		print_text(p, o);
+		r = 0;
+	}
+out:
+	json_decref(o);
+	return r;
+}
+
+static int
+run(struct ppl *p)
+{
+	struct tc_cli *cli = p->cli;
+
+	if (tc_cli_model(cli, 0, &p->model.source) < 0 || run_model(p, &p->model) < 0)
+		return -1;
+	if (p->a->base) {
+		if (tc_cli_model_path(cli, p->a->base, &p->base.source) < 0 || run_model(p, &p->base) < 0)
+			return tc_err_at(&cli->err, "--base");
+		if (check_same_vocabulary(p, &cli->err) < 0)
+			return -1;
+	}
+	if (score(p) < 0 || sum_windows(p) < 0)
+		return -1;
+	return report(p);
+}
+
+static void
+scored_free(struct scored *m)
+{
+	char hex[TC_SHA256_HEX];
+
+	tc_sha256_end(&m->hash, hex);
+	if (m->open)
+		tc_forward_close(&m->forward);
+	tc_tokenizer_free(m->tokenizer);
+	free(m->calib);
+	tc_source_close(m->source);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct args a = { .common = tc_common_defaults, .preset = "windows", .window = TC_UNSET, .stride = TC_UNSET,
+		.score_from = TC_UNSET, .max_tokens = TC_UNSET };
+	struct tc_cli cli;
+	struct ppl p = { .a = &a, .cli = &cli };
+
+	tc_cli_begin(&cli, &stage, &a, argc, argv);
+	(void)!run(&p);
+	scored_free(&p.model);
+	scored_free(&p.base);
+	tc_ids_free(&p.text);
+	tc_windows_free(&p.windows);
+	free(p.length);
+	free(p.ids);
+	free(p.row);
+	free(p.target);
+	free(p.nll.nll);
+	free(p.nll.base_nll);
+	free(p.nll.kld);
+	free(p.nll.same_top);
+	free(p.mean);
+	free(p.base_mean);
+	free(p.diff);
+	free(p.weight);
+	return tc_cli_end(&cli);
+}

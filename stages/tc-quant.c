@@ -1,0 +1,216 @@
+/* tc-quant: quantizes the weights of a model stream.  See tc-quant(1). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/select.h"
+#include "method/pass.h"
+#include "method/quantizer.h"
+
+/* What happens to the embedding or the head. */
+struct edge {
+	bool quantize;
+	int bits;      /* 0: as the linear layers */
+};
+
+struct args {
+	struct tc_common common;
+	const char *method, *levels, *scale;
+	int64_t bits;
+	uint64_t group;
+	bool sym, asym, fmin;
+	struct edge embed, head;
+	/* derived */
+	const struct tc_quantizer *quantizer;
+	struct tc_quant_options quant;
+	struct tc_quantized out;    /* of the tensor in hand */
+	struct tc_cli *cli;
+	size_t done;
+};
+
+static int
+parse_group(const char *value, void *field, struct tc_err *err)
+{
+	uint64_t *group = field;
+	char *end;
+	unsigned long long n;
+
+	if (strcmp(value, "row") == 0) {
+		*group = TC_GROUP_ROW;
+		return 0;
+	}
+	if (strcmp(value, "tensor") == 0) {
+		*group = TC_GROUP_TENSOR;
+		return 0;
+	}
+	n = strtoull(value, &end, 10);
+	if (*value < '0' || *value > '9' || *end || n < 1 || n > 1 << 20)
+		return tc_fail(err, TC_USAGE, "%s: must be row, tensor, or 1 to 1048576", value);
+	*group = n;
+	return 0;
+}
+
+static void
+print_group(const void *field, char *buf, size_t size)
+{
+	uint64_t group = *(const uint64_t *)field;
+
+	if (group == TC_GROUP_ROW || group == TC_GROUP_TENSOR)
+		snprintf(buf, size, "%s", group == TC_GROUP_ROW ? "row" : "tensor");
+	else
+		snprintf(buf, size, "%llu", (unsigned long long)group);
+}
+
+static int
+parse_edge(const char *value, void *field, struct tc_err *err)
+{
+	struct edge *e = field;
+
+	if (strcmp(value, "skip") == 0)
+		*e = (struct edge){0};
+	else if (strcmp(value, "same") == 0)
+		*e = (struct edge){ .quantize = true };
+	else if (value[0] >= '1' && value[0] <= '8' && !value[1])
+		*e = (struct edge){ .quantize = true, .bits = value[0] - '0' };
+	else
+		return tc_fail(err, TC_USAGE, "%s: must be skip, same, or 1 to 8", value);
+	return 0;
+}
+
+static void
+print_edge(const void *field, char *buf, size_t size)
+{
+	const struct edge *e = field;
+
+	if (e->bits)
+		snprintf(buf, size, "%d", e->bits);
+	else
+		snprintf(buf, size, "%s", e->quantize ? "same" : "skip");
+}
+
+#define FIELD(f) offsetof(struct args, f)
+static const struct tc_option options[] = {
+	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn",
+	  .help = "how weights are quantized: rtn (round to nearest; default)" },
+	{ .name = "bits", .type = TC_OPT_COUNT, .offset = FIELD(bits), .arg = "B", .min = 1, .max = 8,
+	  .help = "bits per code, 1 to 8 (default 4)" },
+	{ .name = "group", .type = TC_OPT_CALL, .offset = FIELD(group), .arg = "G", .parse = parse_group, .print = print_group,
+	  .help = "inputs that share a scale: a number, row, or tensor (default 128)" },
+	{ .name = "sym", .type = TC_OPT_FLAG, .offset = FIELD(sym),
+	  .help = "levels around zero, no zero point" },
+	{ .name = "asym", .type = TC_OPT_FLAG, .offset = FIELD(asym),
+	  .help = "an integer zero point per group (default)" },
+	{ .name = "fmin", .type = TC_OPT_FLAG, .offset = FIELD(fmin),
+	  .help = "a float minimum per group" },
+	{ .name = "levels", .type = TC_OPT_NAME, .offset = FIELD(levels), .arg = "WHICH", .names = "odd|full",
+	  .help = "with --sym: odd leaves out the lowest level, full uses all (default odd)" },
+	{ .name = "scale", .type = TC_OPT_NAME, .offset = FIELD(scale), .arg = "TYPE", .names = "f16|f32",
+	  .help = "type of scales and minima (default f16)" },
+	{ .name = "embed", .type = TC_OPT_CALL, .offset = FIELD(embed), .arg = "WHAT", .parse = parse_edge, .print = print_edge,
+	  .help = "the embedding (and the head tied to it): skip, same, or its bits (default skip)" },
+	{ .name = "head", .type = TC_OPT_CALL, .offset = FIELD(head), .arg = "WHAT", .parse = parse_edge, .print = print_edge,
+	  .help = "an untied head: skip, same, or its bits (default skip)" },
+	{ .type = TC_OPT_END }
+};
+
+static const struct tc_stage stage = {
+	.name = "tc-quant",
+	.summary = "quantize the weights of a model stream",
+	.operands = "[MODEL]",
+	.operands_max = 1,
+	.options = options,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_OUTPUT | TC_COMMON_SELECT | TC_COMMON_STRIP,
+	.common_offset = offsetof(struct args, common),
+};
+
+static int
+derive(struct args *a, struct tc_err *err)
+{
+	if (a->sym + a->asym + a->fmin > 1)
+		return tc_fail(err, TC_USAGE, "--sym, --asym and --fmin exclude each other");
+	if (a->levels && !a->sym)
+		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
+	a->quantizer = tc_quantizer_find(a->method);
+	a->quant = (struct tc_quant_options){
+		.bits = (int)a->bits,
+		.group = a->group,
+		.zero = a->sym ? TC_ZERO_NONE : a->fmin ? TC_ZERO_MIN : TC_ZERO_INT,
+		.levels = a->levels && strcmp(a->levels, "full") == 0 ? TC_LEVELS_FULL : TC_LEVELS_ODD,
+		.scale = strcmp(a->scale, "f32") == 0 ? TC_F32 : TC_F16,
+	};
+	return 0;
+}
+
+/* Whether t is to be quantized, and with which bits. */
+static bool
+chosen(const struct args *a, const struct tc_tensor *t, int *bits)
+{
+	const struct edge *e = t->role == TC_ROLE_EMBED ? &a->embed : t->role == TC_ROLE_HEAD ? &a->head : NULL;
+
+	if (t->bias || t->ndim != 2 || (!e && !tc_role_is_linear(t->role)) || (e && !e->quantize))
+		return false;
+	*bits = e && e->bits ? e->bits : a->quant.bits;
+	return true;
+}
+
+/* One tensor in, one tensor out; everything else passes through. */
+static int
+quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, struct tc_err *err)
+{
+	struct args *a = ctx;
+	struct tc_quant_options o = a->quant;
+
+	tc_quantized_free(&a->out);
+	if (!chosen(a, in, &o.bits) || !tc_select_matches(&a->common.include, &a->common.exclude, in->name))
+		return 0;
+	if (in->format.encoding != TC_DENSE)
+		return tc_fail(err, TC_DATA, "%s: is quantized already", in->name);
+	if (a->quantizer->run(&o, in, &a->out, a->cli->pool, err) < 0)
+		return -1;
+	*out = a->out.t;
+	a->done++;
+	tc_cli_progress(a->cli, "%s", in->name);
+	return 1;
+}
+
+static void
+report(struct tc_cli *cli, const struct args *a, const struct tc_ledger *l)
+{
+	char embed[16];
+
+	print_edge(&a->embed, embed, sizeof(embed));
+	tc_cli_say(cli, "%s %d bit: %zu tensors; whole model %.3f bits per weight (%.2f MB), linear layers %.3f; "
+	    "embedding: %s, %.1f%% of the bytes", a->quantizer->name, a->quant.bits, a->done, tc_ledger_bits_model(l),
+	    (double)l->model_bytes / 1e6, tc_ledger_bits_linear(l), embed,
+	    l->model_bytes ? 100.0 * (double)l->embed_bytes / (double)l->model_bytes : 0);
+}
+
+static int
+run(struct tc_cli *cli, struct args *a, struct tc_source *source)
+{
+	struct tc_ledger ledger;
+
+	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
+	    tc_cli_stream_out(cli, source, "") < 0 ||
+	    tc_pass_run(source, cli->writer, quantize_tensor, a, a->common.strip, &ledger, &cli->err) < 0 ||
+	    tc_cli_stream_end(cli, source) < 0)
+		return -1;
+	report(cli, a, &ledger);
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = 4, .group = 128 };
+	struct tc_source *source = NULL;
+	struct tc_cli cli;
+
+	tc_cli_begin(&cli, &stage, &a, argc, argv);
+	a.cli = &cli;
+	if (derive(&a, &cli.err) == 0 && tc_cli_model(&cli, 0, &source) == 0)
+		(void)!run(&cli, &a, source);
+	tc_quantized_free(&a.out);
+	tc_source_close(source);
+	return tc_cli_end(&cli);
+}
