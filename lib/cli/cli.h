@@ -85,6 +85,10 @@ int tc_cli_tmpfile(struct tc_cli *cli, int *fd) TC_MUST_CHECK;
 /* A named file written whole or not at all: temporary name beside it, fsync,
  * rename.  Removed by SIGINT/SIGTERM/SIGHUP handlers and by tc_cli_end after a failure. */
 int tc_output_open(struct tc_output **o, const char *path, struct tc_err *err) TC_MUST_CHECK;
+/* The same for a directory, which must not exist yet or be empty (else
+ * TC_USAGE).  The descriptor is that of the directory: files, and nothing
+ * else, are made in it with openat(2) and synced by the caller. */
+int tc_output_open_dir(struct tc_output **o, const char *path, struct tc_err *err) TC_MUST_CHECK;
 int tc_output_fd(const struct tc_output *o);
 int tc_output_commit(struct tc_output *o, struct tc_err *err) TC_MUST_CHECK; /* frees */
 /* Never over an existing file: returns 1 when there is one.  Frees. */

@@ -1,10 +1,11 @@
-/* output.c - files that exist whole or not at all.
+/* output.c - files and directories that exist whole or not at all.
  *
  * Bytes go to a temporary name beside the target, which replaces the target
  * by rename(2) when they are all on the disk.  The temporary names stand in
  * a static table, because a signal handler may touch little else. */
 #include "cli/private.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,7 +20,9 @@
 #define TEMPORARIES_MAX 16
 
 static char temporary[TEMPORARIES_MAX][PATH_MAX];
-static volatile sig_atomic_t in_use[TEMPORARIES_MAX];
+static volatile sig_atomic_t in_use[TEMPORARIES_MAX]; /* an enum target, or 0 */
+
+enum target { TARGET_FILE = 1, TARGET_DIRECTORY };
 
 static const int deadly[] = { SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM };
 #define DEADLY_COUNT (sizeof(deadly) / sizeof(deadly[0]))
@@ -30,14 +33,46 @@ struct tc_output {
 	int fd;
 };
 
+/* Unlinks the files of a directory, of which it has no others.  With
+ * getdents64(2), because a signal handler may not call opendir(3).  One pass
+ * may miss what moves when others go, so passes go on while they find. */
+static void
+remove_files(const char *path)
+{
+	_Alignas(struct dirent64) char buf[4096];
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	bool removed = fd >= 0;
+	ssize_t n;
+
+	while (removed && lseek(fd, 0, SEEK_SET) == 0)
+		for (removed = false; (n = getdents64(fd, buf, sizeof(buf))) > 0; )
+			for (ssize_t at = 0; at < n; ) {
+				const struct dirent64 *e = (const void *)(buf + at);
+
+				removed |= unlinkat(fd, e->d_name, 0) == 0;
+				at += e->d_reclen;
+			}
+	if (fd >= 0)
+		close(fd);
+}
+
+static void
+remove_temporary(int slot)
+{
+	if (in_use[slot] == TARGET_DIRECTORY) {
+		remove_files(temporary[slot]);
+		rmdir(temporary[slot]);
+	} else if (in_use[slot]) {
+		unlink(temporary[slot]);
+	}
+	in_use[slot] = 0;
+}
+
 void
 tc_temporary_remove_all(void)
 {
 	for (int i = 0; i < TEMPORARIES_MAX; i++)
-		if (in_use[i]) {
-			unlink(temporary[i]);
-			in_use[i] = 0;
-		}
+		remove_temporary(i);
 }
 
 /* SA_RESETHAND has restored the default action, so that the process dies of
@@ -61,10 +96,18 @@ catch_signals(void)
 			sigaction(deadly[i], &new, NULL);
 }
 
-/* A temporary file and its name in the table, or none of both, whenever a
- * signal comes. */
 static int
-create(char *template, int slot)
+make(char *template, enum target target)
+{
+	if (target == TARGET_FILE)
+		return mkostemp(template, O_CLOEXEC);
+	return mkdtemp(template) ? open(template, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
+/* A temporary file (or directory) and its name in the table, or none of both,
+ * whenever a signal comes. */
+static int
+create(char *template, int slot, enum target target)
 {
 	sigset_t set, old;
 	int fd, saved;
@@ -73,11 +116,11 @@ create(char *template, int slot)
 	for (size_t i = 0; i < DEADLY_COUNT; i++)
 		sigaddset(&set, deadly[i]);
 	pthread_sigmask(SIG_BLOCK, &set, &old);
-	fd = mkostemp(template, O_CLOEXEC);
+	fd = make(template, target);
 	saved = errno;
 	if (fd >= 0 && slot >= 0) {
 		strcpy(temporary[slot], template); /* both are PATH_MAX long */
-		in_use[slot] = 1;
+		in_use[slot] = target;
 	} else if (fd >= 0) {
 		unlink(template);
 	}
@@ -89,7 +132,7 @@ create(char *template, int slot)
 int
 tc_temporary_open(char *template)
 {
-	return create(template, -1);
+	return create(template, -1, TARGET_FILE);
 }
 
 static int
@@ -105,17 +148,17 @@ free_slot(void)
 }
 
 static mode_t
-default_mode(void)
+default_mode(mode_t most)
 {
 	mode_t mask = umask(0);
 
 	umask(mask);
-	return 0666 & ~mask;
+	return most & ~mask;
 }
 
 /* A name beside o->path.  The base is cut so that the name stays a name. */
 static int
-open_temporary(struct tc_output *o, mode_t mode, struct tc_err *err)
+open_temporary(struct tc_output *o, enum target target, mode_t mode, struct tc_err *err)
 {
 	const char *slash = strrchr(o->path, '/');
 	int dir = slash ? (int)(slash - o->path) + 1 : 0;
@@ -126,7 +169,7 @@ open_temporary(struct tc_output *o, mode_t mode, struct tc_err *err)
 		return tc_fail(err, TC_INTERNAL, "%s: more than %d outputs are open", o->path, TEMPORARIES_MAX);
 	if (snprintf(name, sizeof(name), "%.*s.%.200s.XXXXXX", dir, o->path, o->path + dir) >= (int)sizeof(name))
 		return tc_fail(err, TC_IO, "%s: the name is too long", o->path);
-	o->fd = create(name, o->slot);
+	o->fd = create(name, o->slot, target);
 	if (o->fd < 0)
 		return tc_fail_errno(err, "%s", o->path);
 	if (fchmod(o->fd, mode) < 0)
@@ -149,7 +192,7 @@ open_target(struct tc_output *o, const char *path, struct tc_err *err)
 	if (!exists && errno != ENOENT)
 		return tc_fail_errno(err, "%s", path);
 	if (!exists)
-		return open_temporary(o, default_mode(), err);
+		return open_temporary(o, TARGET_FILE, default_mode(0666), err);
 	if (S_ISDIR(st.st_mode))
 		return tc_fail(err, TC_IO, "%s: is a directory", path);
 	if (!S_ISREG(st.st_mode)) {
@@ -159,11 +202,55 @@ open_target(struct tc_output *o, const char *path, struct tc_err *err)
 	real = realpath(path, o->path);
 	if (!real || access(o->path, W_OK) < 0)
 		return tc_fail_errno(err, "%s", path);
-	return open_temporary(o, st.st_mode & 0777, err);
+	return open_temporary(o, TARGET_FILE, st.st_mode & 0777, err);
 }
 
-int
-tc_output_open(struct tc_output **out, const char *path, struct tc_err *err)
+/* 1, 0 when it holds anything, -1. */
+static int
+is_empty_directory(const char *path, struct tc_err *err)
+{
+	DIR *d = opendir(path);
+	const struct dirent *e;
+
+	if (!d)
+		return tc_fail_errno(err, "%s", path);
+	while ((e = readdir(d)) && (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0))
+		;
+	closedir(d);
+	return e == NULL;
+}
+
+/* rename(2) replaces an empty directory as it replaces a file. */
+static int
+open_target_dir(struct tc_output *o, const char *path, struct tc_err *err)
+{
+	size_t n = strlen(path);
+	struct stat st;
+	int empty;
+
+	if (stat(path, &st) == 0) {
+		if (!S_ISDIR(st.st_mode))
+			return tc_fail(err, TC_USAGE, "%s: exists and is not a directory", path);
+		empty = is_empty_directory(path, err);
+		if (empty <= 0)
+			return empty < 0 ? -1 : tc_fail(err, TC_USAGE, "%s: exists and is not empty", path);
+		if (!realpath(path, o->path))
+			return tc_fail_errno(err, "%s", path);
+		return open_temporary(o, TARGET_DIRECTORY, st.st_mode & 0777, err);
+	}
+	if (errno != ENOENT)
+		return tc_fail_errno(err, "%s", path);
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	if (n >= sizeof(o->path))
+		return tc_fail(err, TC_IO, "%.64s...: the name is too long", path);
+	memcpy(o->path, path, n);
+	o->path[n] = '\0';
+	return open_temporary(o, TARGET_DIRECTORY, default_mode(0777), err);
+}
+
+static int
+open_output(struct tc_output **out, const char *path, enum target target, struct tc_err *err)
 {
 	struct tc_output *o = malloc(sizeof(*o));
 
@@ -171,12 +258,24 @@ tc_output_open(struct tc_output **out, const char *path, struct tc_err *err)
 	if (!o)
 		return tc_fail_nomem(err, sizeof(*o));
 	o->slot = o->fd = -1;
-	if (open_target(o, path, err) < 0) {
+	if ((target == TARGET_FILE ? open_target(o, path, err) : open_target_dir(o, path, err)) < 0) {
 		tc_output_discard(o);
 		return -1;
 	}
 	*out = o;
 	return 0;
+}
+
+int
+tc_output_open(struct tc_output **out, const char *path, struct tc_err *err)
+{
+	return open_output(out, path, TARGET_FILE, err);
+}
+
+int
+tc_output_open_dir(struct tc_output **out, const char *path, struct tc_err *err)
+{
+	return open_output(out, path, TARGET_DIRECTORY, err);
 }
 
 int
@@ -264,9 +363,7 @@ tc_output_discard(struct tc_output *o)
 		return;
 	if (o->fd >= 0)
 		close(o->fd);
-	if (o->slot >= 0 && in_use[o->slot]) {
-		unlink(temporary[o->slot]);
-		in_use[o->slot] = 0;
-	}
+	if (o->slot >= 0)
+		remove_temporary(o->slot);
 	free(o);
 }

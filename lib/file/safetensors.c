@@ -278,7 +278,8 @@ struct tc_st_writer {
 	int fd;
 	json_t *header;
 	uint64_t declared_bytes, given_bytes;
-	bool begun;     /* the header is written */
+	size_t room_bytes; /* for a header that is written last; 0: it is written first */
+	bool begun;     /* the header is written, or there is room for it */
 };
 
 static json_t *
@@ -334,7 +335,7 @@ tc_st_writer_declare(struct tc_st_writer *w, const char *name, enum tc_dtype dty
 	const char *type = dtype_name(dtype);
 	size_t bytes, end;
 
-	if (!type || w->begun || json_object_get(w->header, name))
+	if (!type || (w->begun && !w->room_bytes) || json_object_get(w->header, name))
 		return tc_fail(err, TC_INTERNAL, "safetensors: tensor '%s' cannot be declared", name);
 	bytes = tc_dtypes[dtype].size_bytes;
 	/* torch cannot view data that are not aligned to their type. */
@@ -369,34 +370,54 @@ write_all(int fd, const void *p, size_t n, struct tc_err *err)
 	return 0;
 }
 
-/* Spaces after the header align the data to 8 bytes. */
+/* Spaces after the header align the data to 8 bytes, or fill its room. */
 static int
 write_header(struct tc_st_writer *w, struct tc_err *err)
 {
+	static const char spaces[] = "                                                                ";
 	unsigned char length[LENGTH_BYTES];
-	size_t n, padded;
+	size_t n, padded, more;
 	char *json = json_dumps(w->header, JSON_COMPACT);
 	int r = -1;
 
 	if (!json)
 		return tc_fail_nomem(err, 0);
 	n = strlen(json);
-	padded = tc_round_up(n, LENGTH_BYTES);
-	if (padded > TC_ST_HEADER_MAX) {
-		tc_fail(err, TC_DATA, "safetensors: the header would have %zu bytes, at most %zu are allowed", padded, TC_ST_HEADER_MAX);
+	padded = w->room_bytes ? w->room_bytes : tc_round_up(n, LENGTH_BYTES);
+	if (n > padded || padded > TC_ST_HEADER_MAX) {
+		tc_fail(err, n > padded ? TC_INTERNAL : TC_DATA, "safetensors: the header has %zu bytes, at most %zu are allowed",
+		    n, tc_min(padded, TC_ST_HEADER_MAX));
 		goto out;
 	}
 	for (int i = 0; i < LENGTH_BYTES; i++)
 		length[i] = (unsigned char)((uint64_t)padded >> (8 * i));
 	if (write_all(w->fd, length, sizeof(length), err) < 0 ||
-	    write_all(w->fd, json, n, err) < 0 ||
-	    write_all(w->fd, "        ", padded - n, err) < 0)
+	    write_all(w->fd, json, n, err) < 0)
 		goto out;
+	for (; n < padded; n += more) {
+		more = tc_min(padded - n, sizeof(spaces) - 1);
+		if (write_all(w->fd, spaces, more, err) < 0)
+			goto out;
+	}
 	w->begun = true;
 	r = 0;
 out:
 	free(json);
 	return r;
+}
+
+static int
+seek(const struct tc_st_writer *w, size_t at, struct tc_err *err)
+{
+	return lseek(w->fd, (off_t)at, SEEK_SET) < 0 ? tc_fail_errno(err, "writing safetensors") : 0;
+}
+
+int
+tc_st_writer_reserve(struct tc_st_writer *w, size_t room_bytes, struct tc_err *err)
+{
+	w->room_bytes = tc_round_up(room_bytes, LENGTH_BYTES);
+	w->begun = true;
+	return seek(w, LENGTH_BYTES + w->room_bytes, err);
 }
 
 int
@@ -415,12 +436,12 @@ tc_st_writer_write(struct tc_st_writer *w, const void *data, size_t size_bytes, 
 int
 tc_st_writer_end(struct tc_st_writer *w, struct tc_err *err)
 {
-	if (!w->begun && write_header(w, err) < 0)
-		return -1;
 	if (w->given_bytes != w->declared_bytes)
 		return tc_fail(err, TC_INTERNAL, "safetensors: %llu bytes given of %llu declared",
 		    (unsigned long long)w->given_bytes, (unsigned long long)w->declared_bytes);
-	return 0;
+	if (w->room_bytes)
+		return seek(w, 0, err) < 0 ? -1 : write_header(w, err);
+	return w->begun ? 0 : write_header(w, err);
 }
 
 void

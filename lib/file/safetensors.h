@@ -38,6 +38,13 @@ int tc_st_dtype(const char *name);
 struct tc_st_writer;
 int tc_st_writer_open(struct tc_st_writer **w, int fd, struct tc_err *err) TC_MUST_CHECK;
 int tc_st_writer_declare(struct tc_st_writer *w, const char *name, enum tc_dtype dtype, int ndim, const uint64_t *shape, struct tc_err *err) TC_MUST_CHECK;
+/* Or, where types are known only as the tensors come: leaves room for a header
+ * of room_bytes in fd, a file without bytes yet; then each tensor may be
+ * declared just before it is given, and the end fills the header in.
+ * TC_ST_ENTRY_BYTES and its name are enough for a tensor; the header itself
+ * takes one entry more. */
+#define TC_ST_ENTRY_BYTES ((size_t)160)
+int tc_st_writer_reserve(struct tc_st_writer *w, size_t room_bytes, struct tc_err *err) TC_MUST_CHECK;
 /* size_bytes must complete the entries in order; may be given in pieces. */
 int tc_st_writer_write(struct tc_st_writer *w, const void *data, size_t size_bytes, struct tc_err *err) TC_MUST_CHECK;
 /* Fails when not everything declared was given. */

@@ -10,7 +10,11 @@
  *   float minimum           the same s with any min,     q = round((w - min) / s)
  *
  * in f32, halves to even, with the scale (and minimum) rounded to its stored
- * type first, so that what is rounded to is what will be read. */
+ * type first, so that what is rounded to is what will be read.  The scale is
+ * the range times the rounded reciprocal of the number of steps, as the
+ * published figures were computed: bf16 weights often lie exactly half-way
+ * between two levels, and the last bit of the scale decides where they go
+ * (0.2% of the perplexity at 3 bits). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +51,12 @@ stored(enum tc_dtype dtype, float x)
 	return dtype == TC_F16 ? tc_f32_from_f16(tc_f16_from_f32(x)) : x;
 }
 
+static float
+scale_of(float range, int steps)
+{
+	return range * (1.0f / (float)steps);
+}
+
 static struct grid
 symmetric_grid(const struct tc_quant_options *o, const struct range *r, size_t n)
 {
@@ -57,9 +67,9 @@ symmetric_grid(const struct tc_quant_options *o, const struct range *r, size_t n
 	if (o->bits == 1)
 		g.scale = o->levels == TC_LEVELS_FULL ? max : r->sum_abs / (float)n;
 	else if (o->levels == TC_LEVELS_FULL)
-		g.scale = 2 * max / (float)(2 * top - 1);
+		g.scale = scale_of(2 * max, 2 * top - 1);
 	else {
-		g.scale = max / (float)(top - 1);
+		g.scale = scale_of(max, top - 1);
 		g.low = 1;
 	}
 	g.scale = stored(o->scale, g.scale);
@@ -73,7 +83,7 @@ asymmetric_grid(const struct tc_quant_options *o, const struct range *r)
 	float low = fminf(r->low, 0), high = fmaxf(r->high, 0);
 	struct grid g = { .high = top };
 
-	g.scale = stored(o->scale, (high - low) / (float)top);
+	g.scale = stored(o->scale, scale_of(high - low, top));
 	if (g.scale > 0)
 		g.zero = (int)fminf(fmaxf(nearbyintf(-low / g.scale), 0), (float)top);
 	return g;
@@ -85,7 +95,7 @@ minimum_grid(const struct tc_quant_options *o, const struct range *r)
 	struct grid g = { .high = (1 << o->bits) - 1 };
 
 	g.min = stored(o->scale, r->low);
-	g.scale = stored(o->scale, (r->high - r->low) / (float)g.high);
+	g.scale = stored(o->scale, scale_of(r->high - r->low, g.high));
 	return g;
 }
 
@@ -102,22 +112,40 @@ grid_of(const struct tc_quant_options *o, const struct range *r, size_t n)
 	}
 }
 
+/* Nearest integer, halves to even, for |x| < 2^22, without a call. */
+static inline float
+nearest(float x)
+{
+	return x + 0x1.8p23f - 0x1.8p23f;
+}
+
+static inline uint8_t
+code(float q, const struct grid *g)
+{
+	q = q > (float)g->low ? q : (float)g->low;
+	return (uint8_t)(int)(q < (float)g->high ? q : (float)g->high);
+}
+
 static void
 round_group(const struct tc_quant_options *o, const struct grid *g, const float *w, size_t n, uint8_t *codes)
 {
-	for (size_t i = 0; i < n; i++) {
-		float q;
-
-		if (g->scale == 0)      /* nothing but zeros, or too small for the scale's type */
-			q = (float)g->zero;
-		else if (o->zero == TC_ZERO_NONE && o->bits == 1)
-			q = w[i] >= 0;
-		else if (o->zero == TC_ZERO_MIN)
-			q = nearbyintf((w[i] - g->min) / g->scale);
-		else
-			q = nearbyintf(w[i] / g->scale) + (float)g->zero;
-		codes[i] = (uint8_t)fminf(fmaxf(q, (float)g->low), (float)g->high);
+	/* Nothing but zeros, or too small for the scale's type. */
+	if (g->scale == 0) {
+		memset(codes, g->zero, n);
+		return;
 	}
+	if (o->zero == TC_ZERO_NONE && o->bits == 1) {
+		for (size_t i = 0; i < n; i++)
+			codes[i] = w[i] >= 0;
+		return;
+	}
+	if (o->zero == TC_ZERO_MIN) {
+		for (size_t i = 0; i < n; i++)
+			codes[i] = code(nearest((w[i] - g->min) / g->scale), g);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		codes[i] = code(nearest(w[i] / g->scale) + (float)g->zero, g);
 }
 
 struct job {

@@ -190,6 +190,24 @@ tc_head_kind(const msgpack_object *head, char kind[TC_KIND_NAME_MAX], struct tc_
 	return copy_str(&head->via.map.ptr[0].val, "kind", kind, TC_KIND_NAME_MAX, err);
 }
 
+int
+tc_record_kind(const struct tc_record *r, char kind[TC_KIND_NAME_MAX], struct tc_err *err)
+{
+	msgpack_unpacked u;
+	int k;
+
+	if (r->kind != TC_KIND_OTHER) {
+		strcpy(kind, tc_kind_names[r->kind]); /* ours are short */
+		return 0;
+	}
+	msgpack_unpacked_init(&u);
+	k = tc_head_parse(&u, r->raw, r->raw_bytes, err);
+	if (k == 0)
+		k = tc_head_kind(&u.data, kind, err);
+	msgpack_unpacked_destroy(&u);
+	return k;
+}
+
 static int
 get_step(const msgpack_object *o, struct tc_step *s, struct tc_err *err)
 {

@@ -8,7 +8,6 @@
 #include "stream/reader.h"
 #include "stream/record.h"
 
-#define TC_KIND_NAME_MAX 32 /* bytes of a kind's name, NUL included */
 #define TC_PART_NAME_MAX 32
 #define TC_HEAD_KEYS_MAX 64
 #define TC_HASH_BYTES 9     /* 0xcf and eight bytes, big-endian */

@@ -14,6 +14,7 @@
 #include "tensor/tensor.h"
 
 #define TC_STREAM_VERSION 1
+#define TC_KIND_NAME_MAX 32  /* bytes of a kind's name, NUL included */
 #define TC_STEPS_MAX 64      /* stages a stream can have passed */
 #define TC_STEP_STAGE_MAX 32
 #define TC_STEP_CPU_MAX 16
@@ -116,6 +117,10 @@ struct tc_record {
 	const void *raw;
 	size_t raw_bytes;
 };
+
+/* The name of the record's kind, "tensor"; of one that is not known, what its
+ * head says. */
+int tc_record_kind(const struct tc_record *r, char kind[TC_KIND_NAME_MAX], struct tc_err *err) TC_MUST_CHECK;
 
 /* The parts, wherever they are. */
 const struct tc_part *tc_record_parts(const struct tc_record *r, int *n);

@@ -188,17 +188,10 @@ static int
 index_record(struct tc_writer *w, const struct tc_record *r, struct tc_err *err)
 {
 	char kind[TC_KIND_NAME_MAX];
-	msgpack_unpacked u;
-	int k = 0;
 
-	if (r->kind != TC_KIND_OTHER)
-		return tc_end_index(&w->end, tc_head_index_name(r, tc_kind_names[r->kind]), position(w), err);
-	msgpack_unpacked_init(&u);
-	if (tc_head_parse(&u, w->head.p, w->head.n, err) < 0 || tc_head_kind(&u.data, kind, err) < 0 ||
-	    tc_end_index(&w->end, kind, position(w), err) < 0)
-		k = -1;
-	msgpack_unpacked_destroy(&u);
-	return k;
+	if (tc_record_kind(r, kind, err) < 0)
+		return -1;
+	return tc_end_index(&w->end, tc_head_index_name(r, kind), position(w), err);
 }
 
 int

@@ -1,0 +1,165 @@
+#include "model/decode.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+int
+tc_model_begin(struct tc_model *m, const struct tc_header *h, struct tc_pool *pool, struct tc_err *err)
+{
+	*m = (struct tc_model){ .pool = pool };
+	if (tc_config_parse(&m->config, h->config, h->config_bytes, err) < 0)
+		return -1;
+	m->block = tc_zalloc(m->config.layers, sizeof(*m->block), err);
+	if (!m->block)
+		return -1;
+	for (size_t i = 0; i < m->config.layers; i++)
+		m->block[i].index = (int)i;
+	return 0;
+}
+
+static int
+take_final_norm(struct tc_model *m, const struct tc_tensor *t, struct tc_err *err)
+{
+	if (!m->final_norm)
+		m->final_norm = tc_alloc(m->config.width, sizeof(float), err);
+	if (!m->final_norm)
+		return -1;
+	tc_tensor_read_rows(t, 0, 1, m->final_norm);
+	return 0;
+}
+
+int
+tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, struct tc_err *err)
+{
+	const struct tc_tensor *t = &r->u.tensor;
+
+	if (r->kind == TC_KIND_REF)
+		return 0;
+	if (tc_config_check(&m->config, t, err) < 0)
+		return -1;
+	switch (t->role) {
+	case TC_ROLE_EMBED:
+		return tc_kept_set(&m->embed, t, mapped, err);
+	case TC_ROLE_FINAL_NORM:
+		return take_final_norm(m, t, err);
+	case TC_ROLE_HEAD:
+		return tc_linear_prepare(&m->head, t, 0, tc_tensor_rows(t), m->pool, err);
+	default:
+		return tc_block_take(&m->block[t->block], &m->config, t, m->pool, err);
+	}
+}
+
+int
+tc_model_finish(struct tc_model *m, struct tc_err *err)
+{
+	if (!m->embed.there)
+		return tc_fail(err, TC_DATA, "the embedding is missing (a stream of statistics only?)");
+	for (size_t i = 0; i < m->config.layers; i++)
+		if (tc_block_complete(&m->block[i], &m->config, err) < 0)
+			return -1;
+	if (!m->final_norm)
+		return tc_fail(err, TC_DATA, "the final norm is missing");
+	if (m->config.tied)
+		return tc_linear_prepare(&m->head, &m->embed.t, 0, tc_tensor_rows(&m->embed.t), m->pool, err);
+	return m->head.panels ? 0 : tc_fail(err, TC_DATA, "the head is missing");
+}
+
+void
+tc_model_free(struct tc_model *m)
+{
+	for (size_t i = 0; m->block && i < m->config.layers; i++)
+		tc_block_free(&m->block[i]);
+	free(m->block);
+	free(m->final_norm);
+	tc_linear_free(&m->head);
+	tc_kept_free(&m->embed);
+	*m = (struct tc_model){0};
+}
+
+int
+tc_decode_open(struct tc_decode *d, const struct tc_model *m, size_t capacity, struct tc_err *err)
+{
+	const struct tc_config *c = &m->config;
+
+	*d = (struct tc_decode){ .m = m, .capacity = capacity };
+	if (capacity > c->positions) {
+		tc_fail(err, TC_USAGE, "%zu positions are wanted, the model has %zu", capacity, c->positions);
+		return -1;
+	}
+	d->kv = tc_zalloc(c->layers, sizeof(*d->kv), err);
+	d->hidden = tc_alloc(TC_TILE_ROWS, c->width * sizeof(float), err);
+	d->q = tc_alloc(TC_TILE_ROWS, c->heads * c->head_dim * sizeof(float), err);
+	d->last = tc_alloc(c->width, sizeof(float), err);
+	d->logits = tc_alloc(c->vocab, sizeof(float), err);
+	if (!d->kv || !d->hidden || !d->q || !d->last || !d->logits)
+		goto fail;
+	for (size_t i = 0; i < c->layers; i++)
+		if (tc_kv_alloc(&d->kv[i], c, capacity, err) < 0)
+			goto fail;
+	if (tc_rope_table_make(&d->rope, c, capacity, err) < 0 || tc_scratch_alloc(&d->scratch, c, err) < 0)
+		goto fail;
+	return 0;
+fail:
+	tc_decode_close(d);
+	return -1;
+}
+
+void
+tc_decode_close(struct tc_decode *d)
+{
+	for (size_t i = 0; d->kv && i < d->m->config.layers; i++)
+		tc_kv_free(&d->kv[i]);
+	free(d->kv);
+	tc_rope_table_free(&d->rope);
+	tc_scratch_free(&d->scratch);
+	free(d->hidden);
+	free(d->q);
+	free(d->last);
+	free(d->logits);
+	*d = (struct tc_decode){0};
+}
+
+/* Some rows through all blocks. */
+static void
+run_tile(struct tc_decode *d, const uint32_t *ids, size_t rows)
+{
+	const struct tc_model *m = d->m;
+	const struct tc_config *c = &m->config;
+
+	for (size_t r = 0; r < rows; r++)
+		tc_tensor_read_rows(&m->embed.t, ids[r], 1, d->hidden + r * c->width);
+	for (size_t i = 0; i < c->layers; i++) {
+		tc_block_qkv(&m->block[i], c, &d->rope, d->n, rows, d->hidden, d->q, &d->kv[i], &d->scratch, NULL, m->pool);
+		tc_block_rest(&m->block[i], c, d->n, rows, d->hidden, d->q, &d->kv[i], &d->scratch, NULL, m->pool);
+	}
+	d->n += rows;
+}
+
+int
+tc_decode_run(struct tc_decode *d, const uint32_t *ids, size_t count, struct tc_err *err)
+{
+	const struct tc_config *c = &d->m->config;
+	size_t rows = 0;
+
+	assert(count > 0);
+	if (count > d->capacity - d->n)
+		return tc_fail(err, TC_DATA, "%zu tokens do not fit into %zu positions", d->n + count, d->capacity);
+	for (size_t i = 0; i < count; i++)
+		if (ids[i] >= c->vocab)
+			return tc_fail(err, TC_DATA, "token %zu: id %u is outside the vocabulary of %zu", i, ids[i], c->vocab);
+	for (size_t i = 0; i < count; i += rows) {
+		rows = tc_min(TC_TILE_ROWS, count - i);
+		run_tile(d, ids + i, rows);
+	}
+	tc_kernels()->rms_norm(c->width, d->hidden + (rows - 1) * c->width, d->m->final_norm, (float)c->norm_eps, d->last);
+	tc_linear_run(&d->m->head, 1, d->last, c->width, d->logits, c->vocab, d->m->pool);
+	return 0;
+}
+
+void
+tc_decode_crop(struct tc_decode *d, size_t n)
+{
+	assert(n <= d->n);
+	d->n = n;
+}

@@ -1,0 +1,49 @@
+/* decode.h - token by token: the whole model in memory, with a KV cache. */
+#ifndef TC_MODEL_DECODE_H
+#define TC_MODEL_DECODE_H
+
+#include "model/block.h"
+#include "stream/source.h"
+#include "tensor/kept.h"
+
+/* A model, loaded; read-only afterwards. */
+struct tc_model {
+	struct tc_config config;
+	struct tc_pool *pool;
+	struct tc_kept embed;
+	struct tc_block *block;     /* [layers] */
+	float *final_norm;
+	struct tc_linear head;
+};
+
+int tc_model_begin(struct tc_model *m, const struct tc_header *h, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+/* Takes a tensor or ref record, in execution order. */
+int tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, struct tc_err *err) TC_MUST_CHECK;
+/* TC_DATA when something did not come. */
+int tc_model_finish(struct tc_model *m, struct tc_err *err) TC_MUST_CHECK;
+void tc_model_free(struct tc_model *m);
+
+/* One sequence in flight. */
+struct tc_decode {
+	const struct tc_model *m;
+	size_t capacity, n;         /* positions there can be, and are */
+	struct tc_kv *kv;           /* [layers] */
+	struct tc_rope_table rope;
+	struct tc_scratch scratch;
+	float *hidden, *q;          /* [TC_TILE_ROWS] rows */
+	float *last;                /* [width]: normalised state of the last position */
+	float *logits;              /* [vocab], after tc_decode_run */
+};
+
+/* Room for `capacity` positions (at most the model's). */
+int tc_decode_open(struct tc_decode *d, const struct tc_model *m, size_t capacity, struct tc_err *err) TC_MUST_CHECK;
+void tc_decode_close(struct tc_decode *d);
+
+/* Appends count ids (a prompt, or one token) and computes the logits that
+ * predict what follows: d->logits.  The same bits however the ids are
+ * divided into calls.  TC_DATA: an id outside the vocabulary, or no room. */
+int tc_decode_run(struct tc_decode *d, const uint32_t *ids, size_t count, struct tc_err *err) TC_MUST_CHECK;
+/* Forgets all positions from n on. */
+void tc_decode_crop(struct tc_decode *d, size_t n);
+
+#endif
