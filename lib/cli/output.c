@@ -99,9 +99,16 @@ catch_signals(void)
 static int
 make(char *template, enum target target)
 {
+	int fd;
+
 	if (target == TARGET_FILE)
 		return mkostemp(template, O_CLOEXEC);
-	return mkdtemp(template) ? open(template, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (!mkdtemp(template))
+		return -1;
+	fd = open(template, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		rmdir(template);
+	return fd;
 }
 
 /* A temporary file (or directory) and its name in the table, or none of both,

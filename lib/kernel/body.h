@@ -202,9 +202,10 @@ GEMM(bf16)
 
 /* exp by reduction to |r| <= ln(2)/2 and a polynomial of degree 6, 1 + r +
  * r^2 p(r), with p fitted for the least relative error (3e-9 before
- * rounding); below EXP_LOW the result is 0. */
+ * rounding); below EXP_LOW the result is 0.  From 127.5 ln(2) = 88.37 on, k
+ * would be 128, whose power of two is no float. */
 #define EXP_LOW (-87.3f)
-#define EXP_HIGH 88.7f
+#define EXP_HIGH 88.3f
 
 ALWAYS_INLINE vf
 exp_of(vf x)

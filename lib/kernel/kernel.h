@@ -45,8 +45,8 @@ struct tc_kernels {
 	void (*rope)(size_t n, float *x, const float *cos, const float *sin);
 	void (*add)(size_t n, const float *x, float *y);       /* y += x */
 	void (*scale)(size_t n, float a, float *y);            /* y *= a */
-	/* y = exp(x); relative error at most 2e-7 for -87.3 <= x <= 88.7, below
-	 * that 0, above that exp(88.7). */
+	/* y = exp(x); relative error at most 2e-7 for -87.3 <= x <= 88.3, below
+	 * that 0, above that exp(88.3). */
 	void (*exp)(size_t n, const float *x, float *y);
 };
 

@@ -29,15 +29,15 @@ struct tc_windows {
 	size_t dropped;   /* tokens of an incomplete last window */
 };
 
-/* Windows of `window` tokens, each `stride` after the one before; incomplete
- * ones at the end are dropped.  With overlap (stride < window) only
+/* Windows of `window` tokens, each `stride` <= window after the one before;
+ * incomplete ones at the end are dropped.  With overlap (stride < window) only
  * predictions not scored before count; score_from: predictions made before
  * that position of a window do not count. */
 int tc_windows_fixed(struct tc_windows *ws, size_t tokens, size_t window, size_t stride, size_t score_from, struct tc_err *err) TC_MUST_CHECK;
 
 /* As Hugging Face's page on perplexity does: windows that begin at 0, stride,
- * 2 stride, ..., the last one short and ending with the text; of each only
- * the tokens that no earlier window held are scored. */
+ * 2 stride, ... (stride <= window), the last one short and ending with the
+ * text; of each only the tokens that no earlier window held are scored. */
 int tc_windows_sliding(struct tc_windows *ws, size_t tokens, size_t window, size_t stride, struct tc_err *err) TC_MUST_CHECK;
 
 /* One window a line: line i has length[i] tokens, cut at `window`; lines of

@@ -73,11 +73,11 @@ test_pow(void)
 
 	for (int i = 0; i < TRIES; i++) {
 		double x = exp2(between(-30, 30)), y = between(-20, 20);
-		double u = ulps(tc_pow(x, y), powl(x, y)) / (2 + 2 * fabs(y * log(x)));
+		double u = ulps(tc_pow(x, y), powl(x, y)) / (2 + 3 * fabs(y * log(x)));
 
 		most = u > most ? u : most;
 	}
-	ok(most <= 1, "pow: at most 2 + 2 |y log x| ulp (%.2f of that)", most);
+	ok(most <= 1, "pow: at most 2 + 3 |y log x| ulp (%.2f of that)", most);
 	for (int i = 0; i < TRIES; i++) {
 		double y = tc_rng_unit(&rng), u = ulps(tc_pow(1e6, y), powl(1e6, y));
 
@@ -102,16 +102,16 @@ int
 main(void)
 {
 	tc_rng_seed(&rng, 1);
-	bounded("exp", tc_exp, expl, -1, 1, 1);
-	bounded("exp", tc_exp, expl, -708, 709.7, 1);
-	bounded("exp to subnormal results", tc_exp, expl, -745, -708, 1);
-	bounded("log", tc_log, logl, 0.5, 2, 2);
-	bounded("log", tc_log, logl, 0.999, 1.001, 2);
-	bounded("log of 2^x", log_of_power, true_log_of_power, -1021, 1023, 2);
-	bounded("sin", tc_sin, sinl, -3.2, 3.2, 1);
-	bounded("cos", tc_cos, cosl, -3.2, 3.2, 1);
-	bounded("sin", tc_sin, sinl, -0x1p30, 0x1p30, 1);
-	bounded("cos", tc_cos, cosl, -0x1p30, 0x1p30, 1);
+	bounded("exp", tc_exp, expl, -1, 1, 1.5);
+	bounded("exp", tc_exp, expl, -708, 709.7, 1.5);
+	bounded("exp to subnormal results", tc_exp, expl, -745, -708, 1.5);
+	bounded("log", tc_log, logl, 0.5, 2, 2.5);
+	bounded("log", tc_log, logl, 0.999, 1.001, 2.5);
+	bounded("log of 2^x", log_of_power, true_log_of_power, -1021, 1023, 2.5);
+	bounded("sin", tc_sin, sinl, -3.2, 3.2, 2.5);
+	bounded("cos", tc_cos, cosl, -3.2, 3.2, 2.5);
+	bounded("sin", tc_sin, sinl, -0x1p30, 0x1p30, 2.5);
+	bounded("cos", tc_cos, cosl, -0x1p30, 0x1p30, 2.5);
 	test_pow();
 	test_special();
 	return done_testing();

@@ -1,0 +1,450 @@
+/* Every kernel of every CPU kind that this machine runs: against naive double
+ * arithmetic at every tail length, the same bits however many rows or
+ * elements are asked for, and nothing written outside. */
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "kernel/kernel.h"
+#include "tap.h"
+#include "tensor/tensor.h"
+
+#define GUARD 12345.678f
+#define EXP_BOUND 2e-7    /* as kernel.h states */
+#define EXP_LOW (-87.3f)
+#define EXP_HIGH 88.3f
+
+enum { ROWS = 27, LENGTHS = 70 };
+
+static struct tc_rng rng;
+static struct tc_err err;
+
+static float
+between(double low, double high)
+{
+	return (float)(low + (high - low) * tc_rng_unit(&rng));
+}
+
+static void
+fill(float *p, size_t n, double low, double high)
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = between(low, high);
+}
+
+static void
+guard(float *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = GUARD;
+}
+
+static int
+guarded(const float *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i] != GUARD)
+			return 0;
+	return 1;
+}
+
+static int
+same_bits(const float *a, const float *b, size_t n)
+{
+	return memcmp(a, b, n * sizeof(*a)) == 0;
+}
+
+/* ---- gemm ---- */
+
+/* One product of ROWS rows with a whole panel. */
+struct gemm {
+	const struct tc_kernels *kern;
+	enum tc_panel type;
+	size_t k, row_stride, k_stride;
+	int accumulate;
+	float *x;
+	void *panel;
+	float start[ROWS * TC_NR_MAX];   /* what y held */
+	float want[ROWS * TC_NR_MAX];    /* computed row by row */
+};
+
+static double
+panel_at(const struct gemm *g, size_t i)
+{
+	const uint16_t *h = g->panel;
+	const float *f = g->panel;
+
+	return (double)(g->type == TC_PANEL_F32 ? f[i] : g->type == TC_PANEL_F16 ? tc_f32_from_f16(h[i]) : tc_f32_from_bf16(h[i]));
+}
+
+/* Gaps in x hold NaN: whoever reads one gives himself away. */
+static void
+gemm_make(struct gemm *g)
+{
+	size_t n = (ROWS - 1) * g->row_stride + (g->k ? (g->k - 1) * g->k_stride : 0) + 1;
+	size_t nr = g->kern->nr;
+	float *f;
+	uint16_t *h;
+
+	g->x = malloc(n * sizeof(*g->x));
+	f = g->panel = malloc(g->k * nr * tc_panel_bytes[g->type] + 1);
+	h = g->panel;
+	for (size_t i = 0; i < n; i++)
+		g->x[i] = NAN;
+	for (size_t r = 0; r < ROWS; r++)
+		for (size_t i = 0; i < g->k; i++)
+			g->x[r * g->row_stride + i * g->k_stride] = between(-1, 1);
+	for (size_t i = 0; i < g->k * nr; i++)
+		if (g->type == TC_PANEL_F32)
+			f[i] = between(-1, 1);
+		else if (g->type == TC_PANEL_F16)
+			h[i] = tc_f16_from_f32(between(-1, 1));
+		else
+			h[i] = tc_bf16_from_f32(between(-1, 1));
+	fill(g->start, ROWS * nr, -1, 1);
+}
+
+/* One row at a time; returns whether that is right. */
+static int
+gemm_rows_one_by_one(struct gemm *g)
+{
+	size_t nr = g->kern->nr;
+	int right = 1;
+
+	memcpy(g->want, g->start, sizeof(g->want));
+	for (size_t r = 0; r < ROWS; r++) {
+		const float *x = g->x + r * g->row_stride;
+
+		g->kern->gemm[g->type](1, nr, g->k, x, g->row_stride, g->k_stride, g->panel, g->want + r * nr, nr, g->accumulate);
+		for (size_t j = 0; j < nr; j++) {
+			double sum = g->accumulate ? (double)g->start[r * nr + j] : 0, size = fabs(sum);
+
+			for (size_t i = 0; i < g->k; i++) {
+				double term = (double)x[i * g->k_stride] * panel_at(g, i * nr + j);
+
+				sum += term;
+				size += fabs(term);
+			}
+			right &= fabs((double)g->want[r * nr + j] - sum) <= (double)(g->k + 2) * 0x1p-24 * size;
+		}
+	}
+	return right;
+}
+
+/* rows x n of it in a y with room around; returns whether the bits are those
+ * of the rows one by one and all else is untouched. */
+static int
+gemm_part(const struct gemm *g, size_t rows, size_t n)
+{
+	static float y[(ROWS + 2) * (TC_NR_MAX + 5)];
+	size_t nr = g->kern->nr, ldy = nr + 5;
+	int right = 1;
+
+	guard(y, (ROWS + 2) * ldy);
+	for (size_t r = 0; r < rows; r++)
+		memcpy(y + (r + 1) * ldy, g->start + r * nr, n * sizeof(*y));
+	g->kern->gemm[g->type](rows, n, g->k, g->x, g->row_stride, g->k_stride, g->panel, y + ldy, ldy, g->accumulate);
+	right &= guarded(y, ldy) && guarded(y + (rows + 1) * ldy, (ROWS + 1 - rows) * ldy);
+	for (size_t r = 0; r < rows; r++)
+		right &= same_bits(y + (r + 1) * ldy, g->want + r * nr, n) && guarded(y + (r + 1) * ldy + n, ldy - n);
+	return right;
+}
+
+static void
+test_gemm(const struct tc_kernels *kern, enum tc_panel type, const char *type_name)
+{
+	static const size_t ks[] = { 0, 1, 2, 3, 17, 64, 130 };
+	int right = 1, same = 1;
+
+	for (size_t i = 0; i < sizeof(ks) / sizeof(ks[0]); i++)
+		for (int variant = 0; variant < 4; variant++) {
+			struct gemm g = { .kern = kern, .type = type, .k = ks[i], .accumulate = variant & 1 };
+
+			/* Rows with a gap; or transposed, the rows side by side. */
+			g.row_stride = variant & 2 ? 1 : g.k + 3;
+			g.k_stride = variant & 2 ? ROWS + 2 : 1;
+			gemm_make(&g);
+			right &= gemm_rows_one_by_one(&g);
+			for (size_t rows = 0; rows <= ROWS; rows++)
+				for (size_t n = 1; n <= kern->nr; n++)
+					same &= gemm_part(&g, rows, n);
+			free(g.x);
+			free(g.panel);
+		}
+	ok(right, "%s: gemm %s is the product to rounding", kern->name, type_name);
+	ok(same, "%s: gemm %s: any rows and outputs have the bits of one row alone, nothing else is written", kern->name, type_name);
+}
+
+/* Every finite 16-bit number, times one. */
+static void
+test_widening(const struct tc_kernels *kern, enum tc_panel type, const char *type_name)
+{
+	float (*convert)(uint16_t) = type == TC_PANEL_F16 ? tc_f32_from_f16 : tc_f32_from_bf16;
+	float one = 1, y[TC_NR_MAX];
+	uint16_t panel[TC_NR_MAX];
+	int right = 1;
+
+	for (uint32_t h = 0; h < 0x10000; h += (uint32_t)kern->nr) {
+		for (size_t j = 0; j < kern->nr; j++)
+			panel[j] = isfinite(convert((uint16_t)(h + j))) ? (uint16_t)(h + j) : 0;
+		kern->gemm[type](1, kern->nr, 1, &one, 1, 1, panel, y, kern->nr, 0);
+		for (size_t j = 0; j < kern->nr; j++)
+			right &= y[j] == convert(panel[j]);
+	}
+	ok(right, "%s: every finite %s is widened exactly", kern->name, type_name);
+}
+
+/* ---- element by element ---- */
+
+static void
+test_exp(const struct tc_kernels *kern)
+{
+	enum { STEPS = 1 << 20, PIECE = 1 << 10 };
+	static const float low[] = { -INFINITY, -FLT_MAX, -1e6f, -100, -87.31f };
+	static const float high[] = { INFINITY, FLT_MAX, 1e6f, 100, EXP_HIGH };
+	float x[PIECE], y[PIECE], top = EXP_HIGH, at_top, zero = 0, one;
+	double most = 0;
+	int right = 1;
+
+	for (size_t s = 0; s < STEPS; s += PIECE) {
+		for (size_t i = 0; i < PIECE; i++)
+			x[i] = EXP_LOW + (EXP_HIGH - EXP_LOW) * (float)((double)(s + i) / (STEPS - 1));
+		kern->exp(PIECE, x, y);
+		for (size_t i = 0; i < PIECE; i++)
+			most = fmax(most, fabs((double)y[i] / exp((double)x[i]) - 1));
+	}
+	ok(most <= EXP_BOUND, "%s: exp from %g to %g: relative error at most %g (%.3g)", kern->name, (double)EXP_LOW,
+	    (double)EXP_HIGH, EXP_BOUND, most);
+	kern->exp(1, &zero, &one);
+	ok(one == 1, "%s: exp(0) is 1", kern->name);
+	kern->exp(5, low, y);
+	for (size_t i = 0; i < 5; i++)
+		right &= y[i] == 0;
+	ok(right, "%s: exp of very negative numbers and of -infinity is 0", kern->name);
+	kern->exp(1, &top, &at_top);
+	kern->exp(5, high, y);
+	right = isfinite(at_top);
+	for (size_t i = 0; i < 5; i++)
+		right &= y[i] == at_top;
+	ok(right, "%s: exp of large numbers is that of %g, finite", kern->name, (double)EXP_HIGH);
+}
+
+/* f of n elements at every n: each element as if it were alone, and nothing
+ * after the n-th. */
+static void
+test_lengths(const struct tc_kernels *kern)
+{
+	float x[LENGTHS], w[LENGTHS], e[LENGTHS], s[LENGTHS], y[LENGTHS + 8];
+	int exps = 1, silus = 1, in_place = 1, right = 1, adds = 1, scales = 1;
+
+	fill(x, LENGTHS, -30, 30);
+	fill(w, LENGTHS, -2, 2);
+	for (size_t i = 0; i < LENGTHS; i++) {
+		double gate = x[i], want = gate / (1 + exp(-gate)) * (double)w[i];
+
+		kern->exp(1, x + i, e + i);
+		kern->silu_mul(1, x + i, w + i, s + i);
+		right &= fabs((double)s[i] - want) <= 6e-7 * fabs(want);
+	}
+	for (size_t n = 0; n <= LENGTHS; n++) {
+		guard(y, LENGTHS + 8);
+		kern->exp(n, x, y);
+		exps &= same_bits(y, e, n) && guarded(y + n, LENGTHS + 8 - n);
+		guard(y, LENGTHS + 8);
+		kern->silu_mul(n, x, w, y);
+		silus &= same_bits(y, s, n) && guarded(y + n, LENGTHS + 8 - n);
+		guard(y, LENGTHS + 8);
+		memcpy(y, x, n * sizeof(*y));
+		kern->silu_mul(n, y, w, y);
+		in_place &= same_bits(y, s, n) && guarded(y + n, LENGTHS + 8 - n);
+		guard(y, LENGTHS + 8);
+		memcpy(y, w, n * sizeof(*y));
+		kern->add(n, x, y);
+		for (size_t i = 0; i < n; i++)
+			adds &= y[i] == w[i] + x[i];
+		adds &= guarded(y + n, LENGTHS + 8 - n);
+		memcpy(y, w, n * sizeof(*y));
+		kern->scale(n, 1.7f, y);
+		for (size_t i = 0; i < n; i++)
+			scales &= y[i] == 1.7f * w[i];
+		scales &= guarded(y + n, LENGTHS + 8 - n);
+	}
+	ok(exps, "%s: exp at all lengths", kern->name);
+	ok(right, "%s: silu_mul is right to 6e-7", kern->name);
+	ok(silus, "%s: silu_mul at all lengths", kern->name);
+	ok(in_place, "%s: silu_mul in place", kern->name);
+	ok(adds, "%s: add at all lengths", kern->name);
+	ok(scales, "%s: scale at all lengths", kern->name);
+}
+
+static void
+test_silu_ends(const struct tc_kernels *kern)
+{
+	const float gate[3] = { -1000, 1000, 0 }, up[3] = { 3, 3, 3 };
+	float y[3];
+
+	kern->silu_mul(3, gate, up, y);
+	ok(fabsf(y[0]) < 1e-30f && y[1] == 3000 && y[2] == 0, "%s: silu_mul of large numbers and of 0", kern->name);
+}
+
+static void
+test_rms_norm(const struct tc_kernels *kern)
+{
+	float x[LENGTHS], w[LENGTHS], y[LENGTHS + 8];
+	int right = 1, zeros = 1, inside = 1;
+
+	fill(x, LENGTHS, -3, 3);
+	fill(w, LENGTHS, -2, 2);
+	for (size_t n = 1; n <= LENGTHS; n++) {
+		double sum = 0, want;
+
+		for (size_t i = 0; i < n; i++)
+			sum += (double)x[i] * (double)x[i];
+		guard(y, LENGTHS + 8);
+		kern->rms_norm(n, x, w, 1e-5f, y);
+		for (size_t i = 0; i < n; i++) {
+			want = (double)x[i] / sqrt(sum / (double)n + (double)1e-5f) * (double)w[i];
+			right &= fabs((double)y[i] - want) <= (double)(n + 8) * 0x1p-24 * fabs(want);
+		}
+		inside &= guarded(y + n, LENGTHS + 8 - n);
+		memset(y, 0, n * sizeof(*y));
+		kern->rms_norm(n, y, w, 1e-5f, y);
+		for (size_t i = 0; i < n; i++)
+			zeros &= y[i] == 0;
+	}
+	ok(right, "%s: rms_norm at all lengths", kern->name);
+	ok(inside, "%s: rms_norm writes nothing else", kern->name);
+	ok(zeros, "%s: rms_norm of zeros is zeros, in place too", kern->name);
+}
+
+static void
+test_rope(const struct tc_kernels *kern)
+{
+	float x[2 * LENGTHS], c[LENGTHS], s[LENGTHS], y[2 * LENGTHS + 8];
+	int right = 1;
+
+	fill(x, 2 * LENGTHS, -1, 1);
+	for (size_t i = 0; i < LENGTHS; i++) {
+		c[i] = cosf((float)i);
+		s[i] = sinf((float)i);
+	}
+	for (size_t half = 1; half <= LENGTHS; half++) {
+		guard(y, 2 * LENGTHS + 8);
+		memcpy(y, x, 2 * half * sizeof(*y));
+		kern->rope(2 * half, y, c, s);
+		for (size_t i = 0; i < half; i++) {
+			double a = x[i], b = x[half + i], co = c[i], si = s[i];
+
+			right &= fabs((double)y[i] - (a * co - b * si)) <= 0x1p-22 &&
+			    fabs((double)y[half + i] - (b * co + a * si)) <= 0x1p-22;
+		}
+		right &= guarded(y + 2 * half, 2 * LENGTHS + 8 - 2 * half);
+	}
+	ok(right, "%s: rope at all lengths", kern->name);
+}
+
+/* ---- softmax ---- */
+
+/* A run of steps over n scores each, checked against exponentials in double
+ * of the same f32 differences; ups: maxima that grow from step to step. */
+static int
+softmax_run(const struct tc_kernels *kern, size_t n, int ups)
+{
+	enum { STEPS = 6 };
+	float s[8 * TC_NR_MAX], was[8 * TC_NR_MAX], max = -INFINITY, sum = 0, want_max = -INFINITY, old, f;
+	double all[STEPS * 8 * TC_NR_MAX], total = 0;
+	size_t seen = 0;
+	int right = 1;
+
+	for (int step = 0; step < STEPS; step++) {
+		old = max;
+		for (size_t i = 0; i < n; i++) {
+			s[i] = was[i] = tc_rng_below(&rng, 4) == 0 ? -INFINITY : between(-8, 8) + (float)(ups * step);
+			all[seen++] = (double)s[i];
+			want_max = s[i] > want_max ? s[i] : want_max;
+		}
+		f = kern->softmax_step(n, s, &max, &sum);
+		right &= max == want_max;
+		right &= old == -INFINITY ? f == 0 || max == -INFINITY : fabs((double)f - exp((double)(old - max))) <= EXP_BOUND;
+		for (size_t i = 0; i < n; i++) {
+			double want = exp((double)(was[i] - max));
+
+			right &= was[i] == -INFINITY ? s[i] == 0 : fabs((double)s[i] - want) <= EXP_BOUND * want;
+		}
+	}
+	for (size_t i = 0; i < seen; i++)
+		total += exp(all[i] - (double)max);
+	return right && fabs((double)sum - total) <= 3e-6 * total;
+}
+
+static void
+test_softmax(const struct tc_kernels *kern)
+{
+	size_t nr = kern->nr;
+	float s[2 * TC_NR_MAX], max = -INFINITY, sum = 0, one_max, one_sum;
+	int right = 1, masked = 1;
+
+	for (size_t n = nr; n <= 8 * nr; n += nr)
+		for (int ups = -3; ups <= 3; ups += 3)
+			right &= softmax_run(kern, n, ups);
+	ok(right, "%s: softmax_step in several steps is one softmax", kern->name);
+
+	for (size_t i = 0; i < 2 * nr; i++)
+		s[i] = -INFINITY;
+	masked &= kern->softmax_step(2 * nr, s, &max, &sum) == 1 && max == -INFINITY && sum == 0;
+	for (size_t i = 0; i < 2 * nr; i++)
+		masked &= s[i] == 0;
+	s[1] = 2;
+	kern->softmax_step(nr, s, &max, &sum);
+	one_max = max;
+	one_sum = sum;
+	for (size_t i = 0; i < 2 * nr; i++)
+		s[i] = -INFINITY;
+	masked &= kern->softmax_step(2 * nr, s, &max, &sum) == 1 && max == one_max && sum == one_sum && max == 2;
+	for (size_t i = 0; i < 2 * nr; i++)
+		masked &= s[i] == 0;
+	ok(masked, "%s: softmax_step of masked scores changes nothing, first or later", kern->name);
+}
+
+/* ---- the table ---- */
+
+static void
+test_select(const struct tc_kernels *list[], size_t n)
+{
+	ok(n >= 1 && !strcmp(list[0]->name, "generic"), "every machine runs the generic kind");
+	ok(tc_kernels_list(list, 1) == 1, "the list keeps to its length");
+	for (size_t i = 0; i < n; i++) {
+		ok(tc_kernels_select(list[i]->name, &err) == 0 && tc_kernels() == list[i] &&
+		    !strcmp(tc_kernels_name(), list[i]->name), "%s is chosen by its name", list[i]->name);
+		ok(list[i]->nr % 4 == 0 && list[i]->nr <= TC_NR_MAX, "%s: panels of %zu", list[i]->name, list[i]->nr);
+	}
+	ok(tc_kernels_select(NULL, &err) == 0 && tc_kernels() == list[n - 1], "the best one is the default");
+	ok(tc_kernels_select("sse9", &err) == -1 && err.code == TC_USAGE && strstr(err.msg, "sse9"), "%s", err.msg);
+	ok(tc_kernels_select("", &err) == -1 && err.code == TC_USAGE, "an empty name is none");
+}
+
+int
+main(void)
+{
+	const struct tc_kernels *list[8];
+	size_t n = tc_kernels_list(list, 8);
+
+	tc_rng_seed(&rng, 2);
+	test_select(list, n);
+	for (size_t i = 0; i < n; i++) {
+		test_gemm(list[i], TC_PANEL_F32, "f32");
+		test_gemm(list[i], TC_PANEL_F16, "f16");
+		test_gemm(list[i], TC_PANEL_BF16, "bf16");
+		test_widening(list[i], TC_PANEL_F16, "f16");
+		test_widening(list[i], TC_PANEL_BF16, "bf16");
+		test_exp(list[i]);
+		test_lengths(list[i]);
+		test_silu_ends(list[i]);
+		test_rms_norm(list[i]);
+		test_rope(list[i]);
+		test_softmax(list[i]);
+	}
+	return done_testing();
+}

@@ -1,0 +1,397 @@
+/* Packed codes, layouts, conversions, and rows read back. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "tap.h"
+#include "tensor/tensor.h"
+
+static struct tc_rng rng;
+static struct tc_err err;
+
+/* ---- packed codes ---- */
+
+static void
+test_pack(void)
+{
+	enum { N = 40, GUARD = 0xa5 };
+	uint8_t codes[N], dst[N + 1], back[N + 1];
+
+	for (int bits = 1; bits <= 8; bits++) {
+		int right = 1, round = 1, inside = 1;
+
+		for (size_t n = 1; n <= N; n++) {
+			size_t bytes = tc_packed_bytes(n, bits);
+
+			for (size_t i = 0; i < n; i++)
+				codes[i] = (uint8_t)tc_rng_below(&rng, 1u << bits);
+			memset(dst, GUARD, sizeof(dst));
+			memset(back, GUARD, sizeof(back));
+			tc_pack(codes, n, bits, dst);
+			tc_unpack(dst, n, bits, back);
+			round &= !memcmp(codes, back, n);
+			inside &= bytes == (n * (size_t)bits + 7) / 8 && dst[bytes] == GUARD && back[n] == GUARD;
+			for (size_t bit = 0; bit < 8 * bytes; bit++) {
+				size_t i = bit / (size_t)bits;
+				int want = i < n ? codes[i] >> bit % (size_t)bits & 1 : 0;
+
+				right &= (dst[bit / 8] >> bit % 8 & 1) == want;
+			}
+		}
+		ok(right, "%d bits: code c lies in bits c*b .. c*b+b-1, spare bits are 0, at 1 to %d codes", bits, N);
+		ok(round && inside, "%d bits: codes come back, nothing else is written", bits);
+	}
+}
+
+/* ---- 16-bit floats ---- */
+
+/* The value of a half of `fraction` fraction bits, naively. */
+static double
+half_value(uint16_t h, int fraction)
+{
+	int exponent_bits = 15 - fraction, bias = (1 << (exponent_bits - 1)) - 1;
+	int e = h >> fraction & ((1 << exponent_bits) - 1), m = h & ((1 << fraction) - 1);
+	double v = e ? ldexp(1 + ldexp(m, -fraction), e - bias) : ldexp(m, 1 - bias - fraction);
+
+	if (e == (1 << exponent_bits) - 1)
+		v = m ? NAN : INFINITY;
+	return h & 0x8000 ? -v : v;
+}
+
+/* The nearest half to x by search: halves of one sign ascend with their bits.
+ * What lies halfway goes to the even one; beyond the largest, the next power
+ * of two stands for infinity. */
+static uint16_t
+nearest_half(double x, int fraction)
+{
+	uint16_t sign = signbit(x) ? 0x8000 : 0, low = 0, high = (uint16_t)(((1 << (15 - fraction)) - 1) << fraction);
+	uint16_t inf = high;
+	double top = 2 * half_value((uint16_t)(inf - (1 << fraction)), fraction), a, b;
+
+	x = fabs(x);
+	if (x >= top)
+		return sign | inf;
+	while (high - low > 1) {
+		uint16_t mid = (uint16_t)((low + high) / 2);
+
+		if (half_value(mid, fraction) <= x)
+			low = mid;
+		else
+			high = mid;
+	}
+	a = x - half_value(low, fraction);
+	b = (high == inf ? top : half_value(high, fraction)) - x;
+	if (a == b)
+		return sign | (low & 1 ? high : low);
+	return sign | (a < b ? low : high);
+}
+
+static void
+test_half(const char *name, int fraction, uint16_t (*from)(float), float (*to)(uint16_t))
+{
+	int values = 1, round = 1, nan = 1, nearest = 1, ties = 1;
+
+	for (uint32_t h = 0; h < 0x10000; h++) {
+		double want = half_value((uint16_t)h, fraction);
+		float got = to((uint16_t)h);
+		double next = half_value((uint16_t)(h + 1), fraction), middle = (want + next) / 2;
+
+		if (isnan(want)) {
+			nan &= isnan(got) && isnan(to(from(got)));
+			continue;
+		}
+		values &= (double)got == want && !signbit(got) == !signbit(want);
+		round &= from(got) == h;
+		if (isfinite(want) && isfinite(next) && h != 0x7fff) {
+			ties &= from((float)middle) == nearest_half(middle, fraction);
+			ties &= from(nextafterf((float)middle, INFINITY)) ==
+			    nearest_half((double)nextafterf((float)middle, INFINITY), fraction);
+			ties &= from(nextafterf((float)middle, -INFINITY)) ==
+			    nearest_half((double)nextafterf((float)middle, -INFINITY), fraction);
+		}
+	}
+	ok(values, "%s: every one of 65536 has its value in f32", name);
+	ok(round, "%s: and comes back", name);
+	ok(nan, "%s: NaN stays NaN", name);
+	ok(ties, "%s: halfway between two, and next to it, rounds to the even and the nearer", name);
+	for (int i = 0; i < 300000; i++) {
+		uint32_t u = (uint32_t)tc_rng_next(&rng);
+		float x;
+
+		if (i % 2)  /* in the range of f16 */
+			u = (u & 0x8fffffff) | (0x30 + (u >> 28 & 7) * 4) << 24;
+		memcpy(&x, &u, sizeof(x));
+		if (isfinite(x))
+			nearest &= from(x) == nearest_half((double)x, fraction);
+	}
+	ok(nearest, "%s: any float rounds to the nearest", name);
+	ok(from(INFINITY) == nearest_half(INFINITY, fraction) && from(-INFINITY) == nearest_half(-INFINITY, fraction) &&
+	    from(3.4028234e38f) == nearest_half(3.4028234e38, fraction), "%s: infinities and what is too large", name);
+}
+
+static void
+test_from(void)
+{
+	const float f[3] = { 1, -2, 0.5f };
+	const double d[3] = { 1, -2, 0.5 };
+	const uint16_t h[3] = { 0x3c00, 0xc000, 0x3800 }, b[3] = { 0x3f80, 0xc000, 0x3f00 };
+	const void *src[] = { f, h, b, d };
+	const enum tc_dtype dtypes[] = { TC_F32, TC_F16, TC_BF16, TC_F64 };
+	float out[4];
+
+	for (int i = 0; i < 4; i++) {
+		out[3] = 7;
+		tc_f32_from(dtypes[i], src[i], 3, out);
+		ok(!memcmp(out, f, sizeof(f)) && out[3] == 7, "tc_f32_from %s", tc_dtypes[dtypes[i]].name);
+	}
+}
+
+static void
+test_finite(void)
+{
+	enum { N = 10000 };
+	static const uint64_t inf[] = { [TC_F32] = 0x7f800000, [TC_F16] = 0x7c00, [TC_BF16] = 0x7f80, [TC_F64] = 0x7ff0000000000000u };
+	static const size_t at[] = { 0, 1, 4095, 4096, 4097, 8191, N - 1 };
+	unsigned char *p = malloc(N * 8);
+
+	for (int d = TC_F32; d <= TC_F64; d++) {
+		size_t size = tc_dtypes[d].size_bytes;
+		int found = 1, first = 1;
+
+		memset(p, 0x11, N * size);
+		ok(tc_first_not_finite((enum tc_dtype)d, p, N) == -1 && tc_first_not_finite((enum tc_dtype)d, p, 0) == -1,
+		    "%s: finite numbers are", tc_dtypes[d].name);
+		for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
+			for (uint64_t nan = 0; nan < 2; nan++) {
+				uint64_t bad = inf[d] | nan | (uint64_t)(i % 2) << (8 * size - 1);
+
+				memcpy(p + at[i] * size, &bad, size);
+				found &= tc_first_not_finite((enum tc_dtype)d, p, N) == (int64_t)at[i];
+				found &= tc_first_not_finite((enum tc_dtype)d, p, at[i]) == -1;
+				memcpy(p + (N - 1) * size, &bad, size);
+				first &= tc_first_not_finite((enum tc_dtype)d, p, N) == (int64_t)at[i];
+				memset(p + at[i] * size, 0x11, size);
+				memset(p + (N - 1) * size, 0x11, size);
+			}
+		ok(found, "%s: NaN and both infinities are found wherever they are", tc_dtypes[d].name);
+		ok(first, "%s: the first of two is", tc_dtypes[d].name);
+	}
+	free(p);
+}
+
+/* ---- layouts ---- */
+
+static struct tc_tensor
+matrix(uint64_t rows, uint64_t cols, struct tc_format f)
+{
+	return (struct tc_tensor){ .name = "w", .ndim = 2, .shape = { rows, cols }, .format = f };
+}
+
+static struct tc_format
+uniform(int bits, uint64_t group, enum tc_zero zero, enum tc_dtype scale)
+{
+	return (struct tc_format){ .encoding = TC_UNIFORM, .dtype = scale, .bits = bits, .group = group, .zero = zero };
+}
+
+static int
+sizes(struct tc_tensor t, int nparts, size_t p0, size_t p1, size_t p2)
+{
+	return tc_tensor_layout(&t, &err) == 0 && t.nparts == nparts && t.part[0].size_bytes == p0 &&
+	    (nparts < 2 || t.part[1].size_bytes == p1) && (nparts < 3 || t.part[2].size_bytes == p2) &&
+	    tc_tensor_bytes(&t) == p0 + p1 + p2;
+}
+
+static int
+refuses(struct tc_tensor t)
+{
+	err = (struct tc_err){0};
+	return tc_tensor_layout(&t, &err) == -1 && err.code == TC_DATA && err.msg[0];
+}
+
+static void
+test_layout(void)
+{
+	struct tc_format f32 = { .dtype = TC_F32 }, bf16 = { .dtype = TC_BF16 };
+	struct tc_tensor v = { .name = "v", .ndim = 1, .shape = { 7 }, .format = bf16 };
+
+	ok(sizes(matrix(3, 5, f32), 1, 60, 0, 0) && sizes(v, 1, 14, 0, 0), "dense");
+	ok(tc_tensor_rows(&v) == 1 && tc_tensor_cols(&v) == 7 && tc_tensor_elements(&v) == 7, "a vector is one row");
+	ok(sizes(matrix(3, 10, uniform(3, 4, TC_ZERO_NONE, TC_F16)), 2, 3 * 4, 9 * 2, 0), "3 bits, groups of 4 in 10, symmetric");
+	ok(sizes(matrix(3, 10, uniform(3, 4, TC_ZERO_INT, TC_F16)), 3, 12, 18, 4), "with integer zeros: 9 of 3 bits");
+	ok(sizes(matrix(3, 10, uniform(3, 4, TC_ZERO_MIN, TC_F32)), 3, 12, 36, 36), "with minima in f32");
+	ok(sizes(matrix(3, 10, uniform(8, TC_GROUP_ROW, TC_ZERO_INT, TC_F32)), 3, 30, 12, 3), "a scale a row");
+	ok(sizes(matrix(3, 10, uniform(1, TC_GROUP_TENSOR, TC_ZERO_MIN, TC_F16)), 3, 6, 2, 2), "one scale");
+	ok(sizes(matrix(3, 10, uniform(4, 100, TC_ZERO_NONE, TC_F16)), 2, 15, 6, 0), "a group larger than the row is the row");
+	v.format = uniform(4, 4, TC_ZERO_NONE, TC_F16);
+	ok(sizes(v, 2, 4, 4, 0), "a vector has groups too");
+}
+
+static void
+test_layout_refusals(void)
+{
+	static const uint64_t large[][2] = {
+		{ UINT64_MAX, 1 }, { 1, UINT64_MAX }, { (uint64_t)1 << 32, (uint64_t)1 << 32 }, { (uint64_t)1 << 61, 1 },
+		{ 1, (uint64_t)1 << 61 }, { UINT64_MAX / 8 + 1, 2 }, { 3, UINT64_MAX / 8 }
+	};
+	struct tc_format f32 = { .dtype = TC_F32 };
+	struct tc_tensor t = matrix(2, 2, f32);
+
+	for (size_t i = 0; i < sizeof(large) / sizeof(large[0]); i++)
+		ok(refuses(matrix(large[i][0], large[i][1], f32)) &&
+		    refuses(matrix(large[i][0], large[i][1], uniform(8, 1, TC_ZERO_INT, TC_F32))) &&
+		    refuses(matrix(large[i][0], large[i][1], uniform(1, TC_GROUP_ROW, TC_ZERO_NONE, TC_F16))),
+		    "%llu x %llu is too large", (unsigned long long)large[i][0], (unsigned long long)large[i][1]);
+	ok(refuses(matrix(0, 4, f32)) && refuses(matrix(4, 0, f32)), "an empty tensor: %s", err.msg);
+	t.ndim = 3;
+	ok(refuses(t), "three dimensions: %s", err.msg);
+	t.ndim = 0;
+	ok(refuses(t), "none: %s", err.msg);
+	ok(refuses(matrix(2, 2, uniform(0, 2, TC_ZERO_NONE, TC_F16))) && refuses(matrix(2, 2, uniform(9, 2, TC_ZERO_NONE, TC_F16))),
+	    "0 and 9 bits: %s", err.msg);
+	ok(refuses(matrix(2, 2, uniform(4, 2, TC_ZERO_NONE, TC_BF16))), "scales in bf16: %s", err.msg);
+	ok(refuses(matrix(2, 2, uniform(4, 2, TC_ZEROS, TC_F16))), "an unknown zero: %s", err.msg);
+	ok(refuses(matrix(2, 2, (struct tc_format){ .dtype = TC_F64 })), "dense f64: %s", err.msg);
+	ok(refuses(matrix(2, 2, (struct tc_format){ .encoding = (enum tc_encoding)7 })), "an unknown encoding: %s", err.msg);
+}
+
+/* ---- rows ---- */
+
+static unsigned
+bits_at(const uint8_t *p, size_t bit, int bits)
+{
+	unsigned v = 0;
+
+	for (int i = 0; i < bits; i++)
+		v |= (unsigned)(p[(bit + (size_t)i) / 8] >> (bit + (size_t)i) % 8 & 1) << i;
+	return v;
+}
+
+static float
+number(enum tc_dtype dtype, const void *p, size_t i)
+{
+	return dtype == TC_F16 ? (float)half_value(((const uint16_t *)p)[i], 10) : ((const float *)p)[i];
+}
+
+/* Weight (r, c), straight from the words of tensor.h. */
+static float
+weight(const struct tc_tensor *t, size_t r, size_t c)
+{
+	const struct tc_format *f = &t->format;
+	size_t cols = t->shape[1], width = f->group == TC_GROUP_ROW || f->group >= cols ? cols : f->group;
+	size_t group = f->group == TC_GROUP_TENSOR ? 0 : r * ((cols + width - 1) / width) + c / width;
+	size_t row_bytes = (cols * (size_t)f->bits + 7) / 8;
+	int q = (int)bits_at((const uint8_t *)t->part[0].data + r * row_bytes, c * (size_t)f->bits, f->bits);
+	float s = number(f->dtype, t->part[1].data, group);
+
+	if (f->zero == TC_ZERO_MIN)
+		return s * (float)q + number(f->dtype, t->part[2].data, group);
+	if (f->zero == TC_ZERO_INT)
+		return s * (float)(q - (int)bits_at(t->part[2].data, group * (size_t)f->bits, f->bits));
+	return s * (float)(f->bits == 1 ? 2 * q - 1 : q - (1 << (f->bits - 1)));
+}
+
+static void
+random_part(struct tc_part *p, int floats, enum tc_dtype dtype)
+{
+	unsigned char *d = malloc(p->size_bytes);
+
+	for (size_t i = 0; i < p->size_bytes; i++)
+		d[i] = (unsigned char)tc_rng_next(&rng);
+	for (size_t i = 0; floats && dtype == TC_F16 && i < p->size_bytes / 2; i++)
+		((uint16_t *)(void *)d)[i] = tc_f16_from_f32((float)tc_rng_unit(&rng) - 0.5f);
+	for (size_t i = 0; floats && dtype == TC_F32 && i < p->size_bytes / 4; i++)
+		((float *)(void *)d)[i] = (float)tc_rng_unit(&rng) - 0.5f;
+	p->data = d;
+}
+
+/* Every row alone and all at once against weight(). */
+static int
+reads(struct tc_tensor t)
+{
+	size_t rows = t.shape[0], cols = t.shape[1];
+	float *one = malloc(cols * sizeof(*one)), *all = malloc(rows * cols * sizeof(*all));
+	int right = tc_tensor_layout(&t, &err) == 0;
+
+	for (int i = 0; i < t.nparts; i++)
+		random_part(&t.part[i], i == 1 || (i == 2 && t.format.zero == TC_ZERO_MIN), t.format.dtype);
+	tc_tensor_read_rows(&t, 0, rows, all);
+	for (size_t r = 0; r < rows; r++) {
+		tc_tensor_read_rows(&t, r, 1, one);
+		right &= !memcmp(one, all + r * cols, cols * sizeof(*one));
+		for (size_t c = 0; c < cols; c++)
+			right &= one[c] == weight(&t, r, c);
+	}
+	for (int i = 0; i < t.nparts; i++)
+		free((void *)t.part[i].data);
+	free(one);
+	free(all);
+	return right;
+}
+
+static void
+test_rows(void)
+{
+	static const uint64_t groups[] = { 1, 3, 4, 32, 36, 37, 100, TC_GROUP_ROW, TC_GROUP_TENSOR };
+
+	for (int zero = 0; zero < TC_ZEROS; zero++)
+		for (int bits = 1; bits <= 8; bits++) {
+			int right = 1;
+
+			for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
+				right &= reads(matrix(5, 37, uniform(bits, groups[g], (enum tc_zero)zero, TC_F16))) &&
+				    reads(matrix(5, 37, uniform(bits, groups[g], (enum tc_zero)zero, TC_F32)));
+			/* Longer than what is unpacked at once, and a group across its border. */
+			right &= reads(matrix(2, 2500, uniform(bits, 48, (enum tc_zero)zero, TC_F16))) &&
+			    reads(matrix(2, 2049, uniform(bits, TC_GROUP_ROW, (enum tc_zero)zero, TC_F16)));
+			ok(right, "%d bits, zero %s: rows are read as tensor.h says, at any group", bits, tc_zero_names[zero]);
+		}
+}
+
+static void
+test_dense_rows(void)
+{
+	uint16_t h[6] = { 0x3c00, 0x4000, 0x4200, 0x4400, 0x4500, 0x4600 };
+	struct tc_tensor t = matrix(3, 2, (struct tc_format){ .dtype = TC_F16 });
+	float out[4];
+
+	ok(tc_tensor_layout(&t, &err) == 0, "a dense layout");
+	t.part[0].data = h;
+	tc_tensor_read_rows(&t, 1, 2, out);
+	ok(out[0] == 3 && out[1] == 4 && out[2] == 5 && out[3] == 6, "dense rows");
+}
+
+static void
+test_names(void)
+{
+	int right = 1;
+
+	for (int i = 0; i < TC_ROLES; i++)
+		right &= tc_role_find(tc_role_names[i], strlen(tc_role_names[i])) == i;
+	for (int i = 0; i < TC_SITES; i++)
+		right &= tc_site_find(tc_site_names[i], strlen(tc_site_names[i])) == i;
+	for (int i = 0; i < TC_DTYPES; i++)
+		right &= tc_dtype_find(tc_dtypes[i].name, strlen(tc_dtypes[i].name)) == i;
+	ok(right, "names are found");
+	ok(tc_role_find("attn", 4) == -1 && tc_site_find("attn_inn", 8) == -1 && tc_dtype_find("f3", 2) == -1, "others are not");
+	ok(tc_role_is_linear(TC_ROLE_DOWN) && !tc_role_is_linear(TC_ROLE_HEAD) && !tc_role_is_linear(TC_ROLE_EMBED) &&
+	    tc_role_site(TC_ROLE_V) == TC_SITE_ATTN_IN && tc_role_site(TC_ROLE_HEAD) == TC_SITE_HEAD_IN &&
+	    tc_role_site(TC_ROLE_FINAL_NORM) == -1, "roles know their sites");
+}
+
+int
+main(void)
+{
+	tc_rng_seed(&rng, 3);
+	test_pack();
+	test_half("f16", 10, tc_f16_from_f32, tc_f32_from_f16);
+	test_half("bf16", 7, tc_bf16_from_f32, tc_f32_from_bf16);
+	test_from();
+	test_finite();
+	test_layout();
+	test_layout_refusals();
+	test_rows();
+	test_dense_rows();
+	test_names();
+	return done_testing();
+}
