@@ -165,6 +165,8 @@ quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, st
 		return 0;
 	if (in->format.encoding != TC_DENSE)
 		return tc_fail(err, TC_DATA, "%s: is quantized already", in->name);
+	if (tc_tensor_check_finite(in, err) < 0)
+		return -1;
 	if (a->quantizer->run(&o, in, &a->out, a->cli->pool, err) < 0)
 		return -1;
 	*out = a->out.t;

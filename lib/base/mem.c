@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 void *
@@ -115,4 +116,20 @@ tc_read_file(const char *path, struct tc_buf *b, size_t max_bytes, struct tc_err
 	r = tc_read_fd(fd, path, b, max_bytes, err);
 	close(fd);
 	return r;
+}
+
+/* A fault maps this much around itself. */
+#define FAULT_AROUND ((uintptr_t)64 << 10)
+
+void
+tc_drop_pages(const void *map, size_t map_bytes, const void *from, size_t n)
+{
+	uintptr_t first = (uintptr_t)map, last = first + map_bytes;
+	uintptr_t a = (uintptr_t)from / FAULT_AROUND * FAULT_AROUND;
+	uintptr_t b = ((uintptr_t)from + n) / FAULT_AROUND * FAULT_AROUND + FAULT_AROUND;
+
+	a = a < first ? first : a;
+	b = b > last ? last : b;
+	if (a < b)
+		madvise((void *)a, b - a, MADV_DONTNEED);
 }

@@ -88,9 +88,8 @@ open_stdin(struct tc_cli *cli, struct tc_source **source)
 	return tc_reader_open_fd(source, STDIN_FILENO, "standard input", &cli->err);
 }
 
-/* No model named: a character device is what a shell, cron or parallel(1)
- * leaves there, or stands for a closed descriptor; anything else was put
- * there to be read. */
+/* No model named: a character device is what a shell or cron leaves there, or
+ * stands for a closed descriptor; anything else was put there to be read. */
 static int
 open_unnamed(struct tc_cli *cli, struct tc_source **source)
 {

@@ -1,5 +1,6 @@
 #include "kernel/kernel.h"
 
+#include <cpuid.h>
 #include <string.h>
 
 const size_t tc_panel_bytes[TC_PANELS] = { 4, 2, 2 };
@@ -10,10 +11,19 @@ has_nothing(void)
 	return 1;
 }
 
+/* clang 14 does not know this name. */
+static int
+has_f16c(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 static int
 has_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static int

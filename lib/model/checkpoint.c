@@ -25,8 +25,6 @@
 #define BASE_PREFIX "model."  /* which a base model's checkpoint lacks */
 #define HASH_CHUNK ((size_t)256 << 10)  /* stays in cache from one use to the next */
 
-/* The kernel maps pages around a fault, up to this window. */
-#define FAULT_AROUND ((uintptr_t)64 << 10)
 
 /* Files that are carried along, in this order, where they exist. */
 static const char *const carried[] = {
@@ -560,32 +558,17 @@ next_file(struct checkpoint *k, struct tc_record *r, struct tc_err *err)
 	return 0;
 }
 
-/* Gives the pages of a tensor back, so that a model larger than memory does
- * not stay in it; the data remain valid, the page cache has them.  Pages that
- * the kernel mapped around it are included. */
-static void
-drop(const struct found *f)
-{
-	uintptr_t map = (uintptr_t)f->shard->st.map;
-	uintptr_t end = map + f->shard->st.map_bytes;
-	uintptr_t a = (uintptr_t)f->entry->data / FAULT_AROUND * FAULT_AROUND;
-	uintptr_t b = ((uintptr_t)f->entry->data + f->entry->size_bytes) / FAULT_AROUND * FAULT_AROUND + FAULT_AROUND;
-
-	if (a < map)
-		a = map;
-	if (b > end)
-		b = end;
-	madvise((void *)a, b - a, MADV_DONTNEED);
-}
-
 static int
 next_tensor(struct checkpoint *k, struct tc_record *r, struct tc_err *err)
 {
 	const struct found *f = k->order[k->next_tensor];
 	struct tc_tensor *t = &r->u.tensor;
 
-	if (k->next_tensor > 0)
-		drop(k->order[k->next_tensor - 1]);
+	if (k->next_tensor > 0) {
+		const struct found *last = k->order[k->next_tensor - 1];
+
+		tc_drop_pages(last->shard->st.map, last->shard->st.map_bytes, last->entry->data, last->entry->size_bytes);
+	}
 	r->kind = TC_KIND_TENSOR;
 	r->critical = true;
 	tc_config_tensor(&k->config, k->next_tensor++, t);

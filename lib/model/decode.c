@@ -36,7 +36,7 @@ tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, struct
 
 	if (r->kind == TC_KIND_REF)
 		return 0;
-	if (tc_config_check(&m->config, t, err) < 0)
+	if (tc_config_check(&m->config, t, err) < 0 || tc_tensor_check_finite(t, err) < 0)
 		return -1;
 	switch (t->role) {
 	case TC_ROLE_EMBED:

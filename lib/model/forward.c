@@ -80,7 +80,7 @@ tc_forward_take(struct tc_forward *f, const struct tc_record *r, bool mapped, st
 
 	if (r->kind == TC_KIND_REF)
 		return 0;
-	if (tc_config_check(&f->config, t, err) < 0)
+	if (tc_config_check(&f->config, t, err) < 0 || tc_tensor_check_finite(t, err) < 0)
 		return -1;
 	switch (t->role) {
 	case TC_ROLE_EMBED:

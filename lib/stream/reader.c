@@ -317,6 +317,8 @@ read_next(struct reader *r, struct tc_record *rec, struct tc_err *err)
 {
 	char kind[TC_KIND_NAME_MAX];
 
+	if (r->s.mapped)
+		tc_drop_pages(r->in.p, r->in.n, r->in.p + r->at, r->in.at - (size_t)r->at);
 	r->at = tc_input_tell(&r->in);
 	r->what[0] = '\0';
 	if (read_head(r, err) < 0 || tc_head_kind(&r->unpacked.data, kind, err) < 0)

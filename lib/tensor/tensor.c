@@ -313,6 +313,23 @@ tc_first_not_finite(enum tc_dtype dtype, const void *src, size_t n)
 	return -1;
 }
 
+int
+tc_tensor_check_finite(const struct tc_tensor *t, struct tc_err *err)
+{
+	bool dense = t->format.encoding == TC_DENSE;
+
+	for (int i = 0; i < t->nparts; i++) {
+		size_t n = t->part[i].size_bytes / tc_dtypes[t->format.dtype].size_bytes;
+		bool integers = !dense && (i == 0 || (i == 2 && t->format.zero == TC_ZERO_INT));
+		int64_t at = integers ? -1 : tc_first_not_finite(t->format.dtype, t->part[i].data, n);
+
+		if (at >= 0)
+			return tc_fail(err, TC_DATA, "%s: %s %lld is NaN or infinite", t->name,
+			    dense ? "weight" : t->part[i].name, (long long)at);
+	}
+	return 0;
+}
+
 /* ---- packed codes ---- */
 
 void

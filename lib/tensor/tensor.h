@@ -130,6 +130,10 @@ float tc_f32_from_bf16(uint16_t h);
 /* Index of the first element that is NaN or infinite, or -1. */
 int64_t tc_first_not_finite(enum tc_dtype dtype, const void *src, size_t n);
 
+/* TC_DATA, naming the tensor and the element (of a packed tensor the group),
+ * when a weight, a scale or a minimum is NaN or infinite. */
+int tc_tensor_check_finite(const struct tc_tensor *t, struct tc_err *err) TC_MUST_CHECK;
+
 /* Bit-packed codes: n codes of `bits` bits from codes[] into dst
  * (ceil(n * bits / 8) bytes, the last byte's spare bits zero), and back. */
 static inline size_t tc_packed_bytes(size_t n, int bits) { return (n * (size_t)bits + 7) / 8; }
