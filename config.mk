@@ -19,11 +19,11 @@ SANITIZE ?=
 
 # MessagePack for C is "msgpack" up to Debian 12, "msgpack-c" later.
 MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
-PKGS = $(MSGPACK) jansson libxxhash libpcre2-8 libcrypto
+PKGS = $(MSGPACK) jansson libxxhash libpcre2-8 libutf8proc libcrypto
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 # What a fresh Debian machine needs: "what is probed:package" each.
-DEP_PKGS = msgpack:libmsgpack-dev jansson:libjansson-dev libxxhash:libxxhash-dev libpcre2-8:libpcre2-dev libcrypto:libssl-dev
+DEP_PKGS = msgpack:libmsgpack-dev jansson:libjansson-dev libxxhash:libxxhash-dev libpcre2-8:libpcre2-dev libutf8proc:libutf8proc-dev libcrypto:libssl-dev
 DEP_COMMANDS = gcc:gcc pkg-config:pkg-config parallel:parallel bats:bats mandoc:mandoc jq:jq python3:python3 script:bsdutils xxd:xxd column:bsdextrautils
 DEP_PYTHON = msgpack:python3-msgpack xxhash:python3-xxhash

@@ -123,9 +123,10 @@ print_format(const struct tc_format *f, char cell[CELL_MAX])
 		return;
 	}
 	snprintf(group, sizeof(group), "g%" PRIu64, f->group);
-	snprintf(cell, CELL_MAX, "uniform %d bit %s %s %s", f->bits,
+	snprintf(cell, CELL_MAX, "%s %d bit %s%s%s %s", f->encoding == TC_UNIFORM ? "uniform" : "codebook", f->bits,
 	    f->group == TC_GROUP_ROW ? "row" : f->group == TC_GROUP_TENSOR ? "tensor" : group,
-	    tc_zero_names[f->zero], tc_dtypes[f->dtype].name);
+	    f->encoding == TC_UNIFORM ? " " : "", f->encoding == TC_UNIFORM ? tc_zero_names[f->zero] : "",
+	    tc_dtypes[f->dtype].name);
 }
 
 static int

@@ -332,8 +332,10 @@ static int
 score(struct ppl *p)
 {
 	struct tc_err *err = &p->cli->err;
-	struct tc_nll_model m = { p->model.forward.exec.hidden, tc_forward_head(&p->model.forward) };
-	struct tc_nll_model b = { p->base.forward.exec.hidden, p->base.open ? tc_forward_head(&p->base.forward) : NULL };
+	struct tc_nll_model m = { p->model.forward.exec.hidden, tc_forward_head(&p->model.forward),
+		p->model.forward.config.final_cap };
+	struct tc_nll_model b = { p->base.forward.exec.hidden, p->base.open ? tc_forward_head(&p->base.forward) : NULL,
+		p->base.forward.config.final_cap };
 	size_t n = p->windows.scored;
 
 	p->nll = (struct tc_nll){ .n = n, .row = p->row, .target = p->target };

@@ -271,20 +271,88 @@ rms_norm(size_t n, const float *x, const float *w, float eps, float *y)
 		y[i] = x[i] * scale * w[i];
 }
 
-ALWAYS_INLINE vf
-silu_mul_of(vf gate, vf up)
+static void
+layer_norm(size_t n, const float *x, const float *w, const float *b, float eps, float *y)
 {
-	return gate / (1 + exp_of(-gate)) * up;
+	vf s = {0}, v;
+	float mean, scale;
+
+	for (size_t i = 0; i < BODY(n); i += W)
+		s += load(x + i);
+	s += load_tail(x + BODY(n), TAIL(n), 0);
+	mean = sum_lanes(s) / (float)n;
+	s = (vf){0};
+	for (size_t i = 0; i < BODY(n); i += W) {
+		v = load(x + i) - mean;
+		s = FMA(v, v, s);
+	}
+	v = load_tail(x + BODY(n), TAIL(n), mean) - mean;
+	s = FMA(v, v, s);
+	scale = 1 / sqrtf(sum_lanes(s) / (float)n + eps);
+	for (size_t i = 0; i < BODY(n); i += W)
+		store(y + i, (load(x + i) - mean) * scale * load(w + i) + load(b + i));
+	for (size_t i = BODY(n); i < n; i++)
+		y[i] = (x[i] - mean) * scale * w[i] + b[i];
+}
+
+ALWAYS_INLINE vf
+silu_of(vf x)
+{
+	return x / (1 + exp_of(-x));
+}
+
+ALWAYS_INLINE vf
+gelu_tanh_of(vf x)
+{
+	vf z = x * FMA(x * x, splat(0.044715f), splat(1)) * splat(1.5957691216f); /* 2 sqrt(2/pi) */
+
+	return x / (1 + exp_of(-z));
+}
+
+typedef vf act_fn(vf x);
+
+ALWAYS_INLINE void
+act_mul(act_fn *act, size_t n, const float *gate, const float *up, float *y)
+{
+	vf v;
+
+	for (size_t i = 0; i < BODY(n); i += W) {
+		v = act(load(gate + i));
+		store(y + i, up ? v * load(up + i) : v);
+	}
+	v = act(load_tail(gate + BODY(n), TAIL(n), 0));
+	if (up)
+		v *= load_tail(up + BODY(n), TAIL(n), 0);
+	memcpy(y + BODY(n), &v, TAIL(n) * sizeof(*y));
 }
 
 static void
 silu_mul(size_t n, const float *gate, const float *up, float *y)
 {
+	act_mul(silu_of, n, gate, up, y);
+}
+
+static void
+gelu_tanh_mul(size_t n, const float *gate, const float *up, float *y)
+{
+	act_mul(gelu_tanh_of, n, gate, up, y);
+}
+
+/* tanh x = 1 - 2 / (1 + exp(2 x)) */
+ALWAYS_INLINE vf
+soft_cap_of(vf x, float cap)
+{
+	return cap - splat(2 * cap) / (1 + exp_of(x * (2 / cap)));
+}
+
+static void
+soft_cap(size_t n, float cap, float *y)
+{
 	vf v;
 
 	for (size_t i = 0; i < BODY(n); i += W)
-		store(y + i, silu_mul_of(load(gate + i), load(up + i)));
-	v = silu_mul_of(load_tail(gate + BODY(n), TAIL(n), 0), load_tail(up + BODY(n), TAIL(n), 0));
+		store(y + i, soft_cap_of(load(y + i), cap));
+	v = soft_cap_of(load_tail(y + BODY(n), TAIL(n), 0), cap);
 	memcpy(y + BODY(n), &v, TAIL(n) * sizeof(*y));
 }
 
@@ -354,7 +422,10 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.nr = NR,
 	.gemm = { [TC_PANEL_F32] = gemm_f32, [TC_PANEL_F16] = gemm_f16, [TC_PANEL_BF16] = gemm_bf16 },
 	.rms_norm = rms_norm,
+	.layer_norm = layer_norm,
 	.silu_mul = silu_mul,
+	.gelu_tanh_mul = gelu_tanh_mul,
+	.soft_cap = soft_cap,
 	.softmax_step = softmax_step,
 	.rope = rope,
 	.add = add,

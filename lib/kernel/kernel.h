@@ -33,8 +33,15 @@ struct tc_kernels {
 
 	/* y = x / sqrt(mean(x^2) + eps) * w, n elements. */
 	void (*rms_norm)(size_t n, const float *x, const float *w, float eps, float *y);
-	/* y = gate / (1 + exp(-gate)) * up.  y may be gate. */
+	/* y = (x - mean) / sqrt(variance + eps) * w + b, n elements. */
+	void (*layer_norm)(size_t n, const float *x, const float *w, const float *b, float eps, float *y);
+	/* y = silu(gate) * up, silu(x) = x / (1 + exp(-x)); up NULL: silu(gate).
+	 * y may be gate.  gelu_tanh_mul: x / (1 + exp(-2 z)),
+	 * z = sqrt(2/pi) (x + 0.044715 x^3), which is 0.5 x (1 + tanh z). */
 	void (*silu_mul)(size_t n, const float *gate, const float *up, float *y);
+	void (*gelu_tanh_mul)(size_t n, const float *gate, const float *up, float *y);
+	/* y = cap tanh(y / cap); absolute error at most 3e-7 cap. */
+	void (*soft_cap)(size_t n, float cap, float *y);
 	/* One step of an online softmax over n more scores (n a multiple of nr;
 	 * -INFINITY for masked ones): s becomes exp(s - *max) with the new
 	 * maximum, *max and *sum are brought up to date; returns the factor

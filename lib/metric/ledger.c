@@ -17,6 +17,8 @@ add_part(struct tc_ledger *l, const struct tc_part *p)
 		l->scales_bytes += p->size_bytes;
 	else if (strcmp(p->name, "zeros") == 0)
 		l->zeros_bytes += p->size_bytes;
+	else if (strcmp(p->name, "codebook") == 0)
+		l->codebook_bytes += p->size_bytes;
 	else
 		l->dense_bytes += p->size_bytes;
 }
@@ -77,7 +79,7 @@ tc_ledger_bits_linear(const struct tc_ledger *l)
 json_t *
 tc_ledger_json(const struct tc_ledger *l)
 {
-	return json_pack("{s:I,s:I,s:{s:f,s:f},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I}}",
+	return json_pack("{s:I,s:I,s:{s:f,s:f},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I}}",
 	    "parameters", (json_int_t)l->parameters,
 	    "model_bytes", (json_int_t)l->model_bytes,
 	    "bits_per_weight", "model", tc_ledger_bits_model(l), "linear", tc_ledger_bits_linear(l),
@@ -86,6 +88,7 @@ tc_ledger_json(const struct tc_ledger *l)
 	    "other", "parameters", (json_int_t)l->other_parameters, "bytes", (json_int_t)l->other_bytes,
 	    "parts", "dense", (json_int_t)l->dense_bytes, "codes", (json_int_t)l->codes_bytes,
 	    "scales", (json_int_t)l->scales_bytes, "zeros", (json_int_t)l->zeros_bytes,
+	    "codebook", (json_int_t)l->codebook_bytes,
 	    "apart", "statistics", (json_int_t)l->stat_bytes, "tokens", (json_int_t)l->token_bytes,
 	    "files", (json_int_t)l->file_bytes, "unknown", (json_int_t)l->unknown_bytes);
 }

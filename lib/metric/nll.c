@@ -102,6 +102,8 @@ run_tile(void *ctx, size_t t, int worker)
 		z[k] = job->logits + ((size_t)worker * 2 + (size_t)k) * ROW_TILE * VOCAB_TILE;
 		tc_linear_run(l, tile->n, job->side[k].m->hidden + job->a->row[tile->first] * l->in, l->in, z[k],
 		    VOCAB_TILE, NULL);
+		if (job->side[k].m->cap > 0)
+			tc_kernels()->soft_cap(tile->n * VOCAB_TILE, (float)job->side[k].m->cap, z[k]);
 	}
 	for (size_t r = 0; r < tile->n; r++)
 		meet(job, tile->first + r, z[0] + r * VOCAB_TILE, z[1] ? z[1] + r * VOCAB_TILE : NULL);

@@ -11,6 +11,7 @@
 struct tc_nll_model {
 	const float *hidden;          /* [tokens][width], width = the head's columns */
 	const struct tc_tensor *head; /* [vocab][width] */
+	double cap;                   /* soft cap of the logits, 0: none */
 };
 
 /* n predictions: the one made at hidden row row[i], whose truth is target[i]

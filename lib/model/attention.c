@@ -71,7 +71,16 @@ struct head {
 	const float *k, *v;
 	float *scores, *sums, *max, *total;
 	size_t head_dim, capacity, ldq;
+	size_t window;
+	float cap;
 };
+
+/* The first key that the query at pos sees. */
+static size_t
+first_key(const struct head *h, size_t pos)
+{
+	return h->window && pos >= h->window ? pos - h->window + 1 : 0;
+}
 
 /* Scores of rows r0.. against keys key0.., what a row must not see masked. */
 static void
@@ -83,9 +92,18 @@ tile_scores(const struct head *h, size_t pos0, size_t r0, size_t rows, size_t ke
 	for (size_t j = 0; j < keys; j += kern->nr)
 		kern->gemm[TC_PANEL_F32](rows - r0, kern->nr, h->head_dim, q + r0 * h->ldq, h->ldq, 1,
 		    h->k + (key0 + j) * h->head_dim, h->scores + r0 * TC_KEY_TILE + j, TC_KEY_TILE, 0);
-	for (size_t r = r0; r < rows; r++)
-		for (size_t j = pos0 + r - key0 + 1; j < TC_KEY_TILE; j++)
-			h->scores[r * TC_KEY_TILE + j] = -INFINITY;
+	for (size_t r = r0; r < rows; r++) {
+		float *s = h->scores + r * TC_KEY_TILE;
+		size_t end = tc_min(pos0 + r - key0 + 1, TC_KEY_TILE);
+		size_t first = tc_min(first_key(h, pos0 + r) > key0 ? first_key(h, pos0 + r) - key0 : 0, TC_KEY_TILE);
+
+		if (h->cap > 0)
+			tc_kernels()->soft_cap(end, h->cap, s);
+		for (size_t j = 0; j < first; j++)
+			s[j] = -INFINITY;
+		for (size_t j = end; j < TC_KEY_TILE; j++)
+			s[j] = -INFINITY;
+	}
 }
 
 static void
@@ -99,7 +117,7 @@ attend_head(const struct head *h, size_t pos0, size_t rows, const float *q, floa
 		h->max[r] = -INFINITY;
 		h->total[r] = 0;
 	}
-	for (size_t key0 = 0; key0 < pos0 + rows; key0 += TC_KEY_TILE) {
+	for (size_t key0 = first_key(h, pos0) / TC_KEY_TILE * TC_KEY_TILE; key0 < pos0 + rows; key0 += TC_KEY_TILE) {
 		size_t r0 = key0 > pos0 ? key0 - pos0 : 0;  /* earlier rows see none of it */
 		size_t keys = tc_min(TC_KEY_TILE, pos0 + rows - key0);
 
@@ -120,13 +138,15 @@ attend_head(const struct head *h, size_t pos0, size_t rows, const float *q, floa
 }
 
 void
-tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_t rows, const float *q,
-    float *out, float *scratch)
+tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows,
+    const float *q, float *out, float *scratch)
 {
 	struct head h = {
 		.head_dim = c->head_dim,
 		.capacity = kv->capacity,
 		.ldq = c->heads * c->head_dim,
+		.window = window,
+		.cap = (float)c->attn_cap,
 		.scores = scratch,
 		.sums = scratch + rows * TC_KEY_TILE,
 	};

@@ -33,7 +33,8 @@ void tc_kv_store(struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_
 size_t tc_attend_scratch(const struct tc_config *c, size_t rows);
 
 /* out[rows][heads * head_dim]: query row r, at position pos0 + r, over keys
- * 0 .. pos0 + r.  q is [rows][heads * head_dim], rotated and scaled. */
-void tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_t rows, const float *q, float *out, float *scratch);
+ * 0 .. pos0 + r, or the last `window` of them (0: all).  q is [rows][heads *
+ * head_dim], rotated and scaled; scores are capped as c says. */
+void tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, const float *q, float *out, float *scratch);
 
 #endif

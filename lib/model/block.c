@@ -1,12 +1,12 @@
 #include "model/block.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/math.h"
 #include "base/mem.h"
+#include "model/rope.h"
 
 void
 tc_block_clear(struct tc_block *b, int index)
@@ -44,15 +44,49 @@ linear_of(struct tc_block *b, enum tc_role role)
 	}
 }
 
-static int
-take_norm(float **w, const struct tc_tensor *t, struct tc_err *err)
+int
+tc_norm_take(struct tc_norm *n, const struct tc_config *c, const struct tc_tensor *t, struct tc_err *err)
 {
-	if (!*w)
-		*w = tc_alloc(tc_tensor_elements(t), sizeof(float), err);
-	if (!*w)
+	size_t count = tc_tensor_elements(t);
+	float **p = t->bias ? &n->b : &n->w;
+
+	if (!*p)
+		*p = tc_alloc(count, sizeof(float), err);
+	if (!*p)
 		return -1;
-	tc_tensor_read_rows(t, 0, 1, *w);
+	tc_tensor_read_rows(t, 0, 1, *p);
+	for (size_t i = 0; !t->bias && c->norm_offset != 0 && i < count; i++)
+		(*p)[i] += (float)c->norm_offset;
 	return 0;
+}
+
+void
+tc_norm_free(struct tc_norm *n)
+{
+	free(n->w);
+	free(n->b);
+	*n = (struct tc_norm){0};
+}
+
+static struct tc_norm *
+norm_of(struct tc_block *b, enum tc_role role)
+{
+	switch (role) {
+	case TC_ROLE_ATTN_NORM:
+		return &b->attn_norm;
+	case TC_ROLE_ATTN_POST_NORM:
+		return &b->attn_post_norm;
+	case TC_ROLE_MLP_NORM:
+		return &b->mlp_norm;
+	case TC_ROLE_MLP_POST_NORM:
+		return &b->mlp_post_norm;
+	case TC_ROLE_Q_NORM:
+		return &b->q_norm;
+	case TC_ROLE_K_NORM:
+		return &b->k_norm;
+	default:
+		return NULL;
+	}
 }
 
 int
@@ -72,7 +106,7 @@ tc_block_take(struct tc_block *b, const struct tc_config *c, const struct tc_ten
 	if (l)
 		return t->bias ? tc_linear_bias(l, t, err) :
 		    tc_linear_prepare(l, t, 0, tc_tensor_rows(t), pool, err);
-	return take_norm(t->role == TC_ROLE_ATTN_NORM ? &b->attn_norm : &b->mlp_norm, t, err);
+	return tc_norm_take(norm_of(b, t->role), c, t, err);
 }
 
 /* The first tensor of the block that has not come, if any. */
@@ -106,8 +140,9 @@ tc_block_complete(const struct tc_block *b, const struct tc_config *c, struct tc
 void
 tc_block_free(struct tc_block *b)
 {
-	free(b->attn_norm);
-	free(b->mlp_norm);
+	for (int role = 0; role < TC_ROLES; role++)
+		if (norm_of(b, (enum tc_role)role))
+			tc_norm_free(norm_of(b, (enum tc_role)role));
 	tc_linear_free(&b->q);
 	tc_linear_free(&b->k);
 	tc_linear_free(&b->v);
@@ -118,63 +153,60 @@ tc_block_free(struct tc_block *b)
 	*b = (struct tc_block){ .index = -1 };
 }
 
-/* Llama 3's scaling (Meta, 2024): long wavelengths are divided by the factor,
- * short ones stay, those between are interpolated. */
-static double
-llama3_frequency(const struct tc_rope *r, double f)
+static int
+make_table(struct tc_rope_table *t, int which, const struct tc_rope *r, struct tc_err *err)
 {
-	double wavelength = 6.283185307179586 / f;
-	double share = (r->original_positions / wavelength - r->low_freq) / (r->high_freq - r->low_freq);
+	size_t half = r->dims / 2;
+	double factor = tc_rope_attention_factor(r);
 
-	if (wavelength > r->original_positions / r->low_freq)
-		return f / r->factor;
-	if (wavelength < r->original_positions / r->high_freq)
-		return f;
-	return (1 - share) * f / r->factor + share * f;
-}
-
-static double
-frequency(const struct tc_config *c, size_t i)
-{
-	double f = 1 / tc_pow(c->rope.theta, 2.0 * (double)i / (double)c->head_dim);
-
-	switch (c->rope.kind) {
-	case TC_ROPE_LINEAR:
-		return f / c->rope.factor;
-	case TC_ROPE_LLAMA3:
-		return llama3_frequency(&c->rope, f);
-	default:
-		return f;
-	}
-}
-
-int
-tc_rope_table_make(struct tc_rope_table *t, const struct tc_config *c, size_t positions, struct tc_err *err)
-{
-	size_t half = c->head_dim / 2;
-
-	t->positions = positions;
-	t->cos = tc_alloc(positions * half, sizeof(float), err);
-	t->sin = tc_alloc(positions * half, sizeof(float), err);
-	if (!t->cos || !t->sin)
+	t->dims[which] = r->dims;
+	t->cos[which] = tc_alloc(t->positions * half, sizeof(float), err);
+	t->sin[which] = tc_alloc(t->positions * half, sizeof(float), err);
+	if (!t->cos[which] || !t->sin[which])
 		return -1;
 	for (size_t i = 0; i < half; i++) {
-		double f = frequency(c, i);
+		double f = tc_rope_frequency(r, i, t->positions);
 
-		for (size_t p = 0; p < positions; p++) {
-			t->cos[p * half + i] = (float)tc_cos((double)p * f);
-			t->sin[p * half + i] = (float)tc_sin((double)p * f);
+		for (size_t p = 0; p < t->positions; p++) {
+			t->cos[which][p * half + i] = (float)(tc_cos((double)p * f) * factor);
+			t->sin[which][p * half + i] = (float)(tc_sin((double)p * f) * factor);
 		}
 	}
 	return 0;
 }
 
+int
+tc_rope_table_make(struct tc_rope_table *t, const struct tc_config *c, size_t positions, struct tc_err *err)
+{
+	*t = (struct tc_rope_table){ .positions = positions };
+	if (c->rope.dims > 0 && make_table(t, 0, &c->rope, err) < 0)
+		return -1;
+	return c->local_rope.dims > 0 ? make_table(t, 1, &c->local_rope, err) : 0;
+}
+
 void
 tc_rope_table_free(struct tc_rope_table *t)
 {
-	free(t->cos);
-	free(t->sin);
+	for (int i = 0; i < 2; i++) {
+		free(t->cos[i]);
+		free(t->sin[i]);
+	}
 	*t = (struct tc_rope_table){0};
+}
+
+void
+tc_embed_row(const struct tc_config *c, const struct tc_tensor *embed, uint32_t id, float *x)
+{
+	tc_tensor_read_rows(embed, id, 1, x);
+	if (c->embed_scale != 1)
+		tc_kernels()->scale(c->width, (float)c->embed_scale, x);
+}
+
+void
+tc_position_add(const struct tc_config *c, const struct tc_tensor *pos, size_t position, float *work, float *x)
+{
+	tc_tensor_read_rows(pos, position, 1, work);
+	tc_kernels()->add(c->width, work, x);
 }
 
 int
@@ -218,23 +250,60 @@ site_or(const struct tc_sites *sites, enum tc_site site, float *scratch)
 	return sites && sites->site[site] ? sites->site[site] : scratch;
 }
 
-static void
-norm_rows(const struct tc_config *c, size_t rows, const float *x, const float *w, float *y)
+void
+tc_norm_rows(const struct tc_norm *w, const struct tc_config *c, size_t rows, size_t n, const float *x, float *y)
 {
+	const struct tc_kernels *kern = tc_kernels();
+
 	for (size_t r = 0; r < rows; r++)
-		tc_kernels()->rms_norm(c->width, x + r * c->width, w, (float)c->norm_eps, y + r * c->width);
+		if (c->norm == TC_NORM_LAYER)
+			kern->layer_norm(n, x + r * n, w->w, w->b, (float)c->norm_eps, y + r * n);
+		else
+			kern->rms_norm(n, x + r * n, w->w, (float)c->norm_eps, y + r * n);
+}
+
+/* The residual stream as a sub-layer reads it. */
+static const float *
+input_of(const struct tc_norm *w, const struct tc_config *c, size_t rows, const float *hidden, float *x)
+{
+	if (c->pre_norm)
+		tc_norm_rows(w, c, rows, c->width, hidden, x);
+	else
+		memcpy(x, hidden, rows * c->width * sizeof(*x));
+	return x;
 }
 
 static void
-rotate_rows(const struct tc_config *c, const struct tc_rope_table *rope, size_t pos0, size_t rows, size_t heads, float *x)
+add_output(const struct tc_norm *w, const struct tc_config *c, size_t rows, float *out, float *hidden)
 {
-	size_t half = c->head_dim / 2;
+	if (c->post_norm)
+		tc_norm_rows(w, c, rows, c->width, out, out);
+	tc_kernels()->add(rows * c->width, out, hidden);
+}
+
+static void
+norm_heads(const struct tc_norm *w, const struct tc_config *c, size_t rows, size_t heads, float *x)
+{
+	if (c->qk_norm == TC_QK_NORM_HEAD)
+		tc_norm_rows(w, c, rows * heads, c->head_dim, x, x);
+	else if (c->qk_norm == TC_QK_NORM_WHOLE)
+		tc_norm_rows(w, c, rows, heads * c->head_dim, x, x);
+}
+
+static void
+rotate_rows(const struct tc_config *c, const struct tc_rope_table *rope, int block, size_t pos0, size_t rows,
+    size_t heads, float *x)
+{
+	int which = c->layer[block] & TC_LAYER_LOCAL_ROPE ? 1 : 0;
+	size_t half = rope->dims[which] / 2;
 
 	assert(pos0 + rows <= rope->positions);
+	if (c->layer[block] & TC_LAYER_NO_ROPE)
+		return;
 	for (size_t r = 0; r < rows; r++)
 		for (size_t h = 0; h < heads; h++)
-			tc_kernels()->rope(c->head_dim, x + (r * heads + h) * c->head_dim,
-			    rope->cos + (pos0 + r) * half, rope->sin + (pos0 + r) * half);
+			tc_kernels()->rope(2 * half, x + (r * heads + h) * c->head_dim,
+			    rope->cos[which] + (pos0 + r) * half, rope->sin[which] + (pos0 + r) * half);
 }
 
 void
@@ -243,17 +312,37 @@ tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct t
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool)
 {
 	size_t dq = c->heads * c->head_dim, dkv = c->kv_heads * c->head_dim;
-	float *x = site_or(sites, TC_SITE_ATTN_IN, s->norm), *k = s->kv, *v = s->kv + rows * dkv;
+	const float *x = input_of(&b->attn_norm, c, rows, hidden, site_or(sites, TC_SITE_ATTN_IN, s->norm));
+	float *k = s->kv, *v = s->kv + rows * dkv;
 
 	assert(rows <= TC_TILE_ROWS);
-	norm_rows(c, rows, hidden, b->attn_norm, x);
 	tc_linear_run(&b->q, rows, x, c->width, q, dq, pool);
 	tc_linear_run(&b->k, rows, x, c->width, k, dkv, pool);
 	tc_linear_run(&b->v, rows, x, c->width, v, dkv, pool);
-	rotate_rows(c, rope, pos0, rows, c->heads, q);
-	rotate_rows(c, rope, pos0, rows, c->kv_heads, k);
-	tc_kernels()->scale(rows * dq, 1 / sqrtf((float)c->head_dim), q);
+	norm_heads(&b->q_norm, c, rows, c->heads, q);
+	norm_heads(&b->k_norm, c, rows, c->kv_heads, k);
+	rotate_rows(c, rope, b->index, pos0, rows, c->heads, q);
+	rotate_rows(c, rope, b->index, pos0, rows, c->kv_heads, k);
+	tc_kernels()->scale(rows * dq, (float)c->query_scale, q);
 	tc_kv_store(kv, c, pos0, rows, k, v);
+}
+
+/* act(gate x) * up x, or act(up x) where there is no gate. */
+static void
+run_mlp(const struct tc_block *b, const struct tc_config *c, size_t rows, const float *x, float *mid,
+    struct tc_scratch *s, struct tc_pool *pool)
+{
+	const struct tc_kernels *kern = tc_kernels();
+	const float *up = c->gated ? s->up : NULL;
+
+	tc_linear_run(c->gated ? &b->gate : &b->up, rows, x, c->width, mid, c->ffn, pool);
+	if (c->gated)
+		tc_linear_run(&b->up, rows, x, c->width, s->up, c->ffn, pool);
+	if (c->act == TC_ACT_GELU_TANH)
+		kern->gelu_tanh_mul(rows * c->ffn, mid, up, mid);
+	else
+		kern->silu_mul(rows * c->ffn, mid, up, mid);
+	tc_linear_run(&b->down, rows, mid, c->ffn, s->out, c->width, pool);
 }
 
 void
@@ -261,21 +350,16 @@ tc_block_rest(const struct tc_block *b, const struct tc_config *c, size_t pos0, 
     float *hidden, const float *q, const struct tc_kv *kv,
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool)
 {
-	const struct tc_kernels *kern = tc_kernels();
-	size_t dq = c->heads * c->head_dim;
+	size_t dq = c->heads * c->head_dim, window = c->layer[b->index] & TC_LAYER_SLIDING ? c->window : 0;
 	float *att = site_or(sites, TC_SITE_ATTN_OUT, s->att);
-	float *x = site_or(sites, TC_SITE_MLP_IN, s->norm);
-	float *mid = site_or(sites, TC_SITE_MLP_MID, s->gate);
+	const float *x;
 
 	assert(rows <= TC_TILE_ROWS);
-	tc_attend(kv, c, pos0, rows, q, att, s->att_work);
+	tc_attend(kv, c, window, pos0, rows, q, att, s->att_work);
 	tc_linear_run(&b->o, rows, att, dq, s->out, c->width, pool);
-	kern->add(rows * c->width, s->out, hidden);
+	add_output(&b->attn_post_norm, c, rows, s->out, hidden);
 
-	norm_rows(c, rows, hidden, b->mlp_norm, x);
-	tc_linear_run(&b->gate, rows, x, c->width, mid, c->ffn, pool);
-	tc_linear_run(&b->up, rows, x, c->width, s->up, c->ffn, pool);
-	kern->silu_mul(rows * c->ffn, mid, s->up, mid);
-	tc_linear_run(&b->down, rows, mid, c->ffn, s->out, c->width, pool);
-	kern->add(rows * c->width, s->out, hidden);
+	x = input_of(&b->mlp_norm, c, rows, hidden, site_or(sites, TC_SITE_MLP_IN, s->norm));
+	run_mlp(b, c, rows, x, site_or(sites, TC_SITE_MLP_MID, s->gate), s, pool);
+	add_output(&b->mlp_post_norm, c, rows, s->out, hidden);
 }

@@ -14,11 +14,20 @@
 /* Rows that go through a block together: their buffers stay in cache. */
 #define TC_TILE_ROWS 96
 
+/* A norm's weights with the architecture's offset added; b NULL: no bias. */
+struct tc_norm {
+	float *w, *b;
+};
+int tc_norm_take(struct tc_norm *n, const struct tc_config *c, const struct tc_tensor *t, struct tc_err *err) TC_MUST_CHECK;
+void tc_norm_free(struct tc_norm *n);
+/* rows of n elements; y may be x. */
+void tc_norm_rows(const struct tc_norm *w, const struct tc_config *c, size_t rows, size_t n, const float *x, float *y);
+
 struct tc_block {
 	int index;                     /* of the block whose weights are here; -1: none */
 	unsigned have;                 /* bit per role, weights; */
 	unsigned have_bias;            /* and biases taken */
-	float *attn_norm, *mlp_norm;   /* [width] */
+	struct tc_norm attn_norm, attn_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm;
 	struct tc_linear q, k, v, o, gate, up, down;
 };
 
@@ -33,13 +42,20 @@ bool tc_block_full(const struct tc_block *b, const struct tc_config *c);
 int tc_block_complete(const struct tc_block *b, const struct tc_config *c, struct tc_err *err) TC_MUST_CHECK;
 void tc_block_free(struct tc_block *b);
 
-/* Rope: cosine and sine of position t, pair i at [t * head_dim / 2 + i]. */
+/* Rope: cosine and sine of position t, pair i at [t * dims / 2 + i]; one
+ * table for each of the config's two ropes, where there is one. */
 struct tc_rope_table {
 	size_t positions;
-	float *cos, *sin;
+	size_t dims[2];
+	float *cos[2], *sin[2];
 };
 int tc_rope_table_make(struct tc_rope_table *t, const struct tc_config *c, size_t positions, struct tc_err *err) TC_MUST_CHECK;
 void tc_rope_table_free(struct tc_rope_table *t);
+
+/* A token's first hidden state, [width]; the learned embedding of a position
+ * added to it (work: [width] floats). */
+void tc_embed_row(const struct tc_config *c, const struct tc_tensor *embed, uint32_t id, float *x);
+void tc_position_add(const struct tc_config *c, const struct tc_tensor *pos, size_t position, float *work, float *x);
 
 /* What a worker needs to take TC_TILE_ROWS rows through a block. */
 struct tc_scratch {
@@ -55,7 +71,7 @@ struct tc_sites {
 };
 
 /* First half, rows <= TC_TILE_ROWS at positions pos0..: norm, q, k, v, rope;
- * writes q[rows][heads * head_dim] (scaled by 1/sqrt(head_dim)) and stores
+ * writes q[rows][heads * head_dim] (scaled) and stores
  * keys and values. */
 void tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct tc_rope_table *rope,
     size_t pos0, size_t rows, const float *hidden, float *q, struct tc_kv *kv,

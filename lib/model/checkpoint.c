@@ -22,7 +22,6 @@
 #define INDEX_BYTES_MAX ((size_t)64 << 20)
 #define FILE_BYTES_MAX ((size_t)64 << 20)
 #define SHARDS_MAX 4096
-#define BASE_PREFIX "model."  /* which a base model's checkpoint lacks */
 #define HASH_CHUNK ((size_t)256 << 10)  /* stays in cache from one use to the next */
 
 
@@ -306,57 +305,107 @@ gather(struct checkpoint *k, struct tc_err *err)
 static struct found *
 look_up(const struct checkpoint *k, const char *name)
 {
+	const char *prefix = tc_config_prefix(&k->config);
 	struct tc_st_entry e = { .name = (char *)name };
 	struct found key = { &e, NULL, false };
 	struct found *f = k->nfound ? bsearch(&key, k->found, k->nfound, sizeof(*k->found), by_entry_name) : NULL;
 
-	if (!f && strncmp(name, BASE_PREFIX, strlen(BASE_PREFIX)) == 0)
-		return look_up(k, name + strlen(BASE_PREFIX));
+	/* A bare decoder's checkpoint lacks the prefix. */
+	if (!f && strncmp(name, prefix, strlen(prefix)) == 0)
+		return look_up(k, name + strlen(prefix));
 	return f;
 }
 
-/* Adds what the file says to what the config says of *t, if they agree. */
+/* The shape that t's origin has in the file. */
+static void
+origin_shape(const struct tc_tensor *t, const struct tc_origin *o, uint64_t shape[2])
+{
+	shape[0] = o->rows;
+	shape[1] = t->ndim == 2 ? t->shape[1] : 0;
+	if (o->transposed) {
+		shape[0] = t->shape[1];
+		shape[1] = o->rows;
+	}
+}
+
 static int
-match(const struct found *f, struct tc_tensor *t, struct tc_err *err)
+check_shape(const struct found *f, const struct tc_tensor *t, const struct tc_origin *o, struct tc_err *err)
 {
 	const struct tc_st_entry *e = f->entry;
+	uint64_t shape[2];
 	char got[96] = "", want[96] = "";
-	int dtype = tc_st_dtype(e->dtype);
 	bool same = e->ndim == t->ndim;
 	size_t n = 0, m = 0;
 
-	if (dtype < 0)
-		return tc_fail(err, TC_DATA, "%s: tensor '%s': dtype %s is not supported (only F32, F16, BF16)", f->shard->name, e->name, e->dtype);
+	origin_shape(t, o, shape);
 	for (int i = 0; i < e->ndim; i++)
 		n += (size_t)snprintf(got + n, sizeof(got) - n, "%s%llu", i ? " x " : "", (unsigned long long)e->shape[i]);
 	for (int i = 0; i < t->ndim; i++) {
-		m += (size_t)snprintf(want + m, sizeof(want) - m, "%s%llu", i ? " x " : "", (unsigned long long)t->shape[i]);
-		same = same && e->shape[i] == t->shape[i];
+		m += (size_t)snprintf(want + m, sizeof(want) - m, "%s%llu", i ? " x " : "", (unsigned long long)shape[i]);
+		same = same && e->shape[i] == shape[i];
 	}
 	if (!same)
 		return tc_fail(err, TC_DATA, "%s: tensor '%s': has shape %s, config.json says %s", f->shard->name, e->name, got, want);
+	return 0;
+}
+
+/* Adds what the file says to what the config says of *t, if they agree; the
+ * data are t's rows of a fused tensor, and of a transposed one its first. */
+static int
+match(const struct found *f, struct tc_tensor *t, const struct tc_origin *o, struct tc_err *err)
+{
+	const struct tc_st_entry *e = f->entry;
+	int dtype = tc_st_dtype(e->dtype);
+	size_t row;
+
+	if (dtype < 0)
+		return tc_fail(err, TC_DATA, "%s: tensor '%s': dtype %s is not supported (only F32, F16, BF16)", f->shard->name, e->name, e->dtype);
+	if (check_shape(f, t, o, err) < 0)
+		return -1;
 	t->format = (struct tc_format){ .encoding = TC_DENSE, .dtype = (enum tc_dtype)dtype };
 	if (tc_tensor_layout(t, err) < 0)
 		return tc_err_at(err, "%s: tensor '%s'", f->shard->name, e->name);
-	t->part[0].data = e->data;
+	row = (o->transposed || t->ndim == 1 ? 1 : t->shape[1]) * tc_dtypes[dtype].size_bytes;
+	t->part[0].data = (const char *)e->data + o->row0 * row;
 	return 0;
 }
 
 static bool
-is_aligned(const struct tc_tensor *t)
+is_in_place(const struct tc_tensor *t, const struct tc_origin *o)
 {
-	return (uintptr_t)t->part[0].data % tc_dtypes[t->format.dtype].size_bytes == 0;
+	return !o->transposed && (uintptr_t)t->part[0].data % tc_dtypes[t->format.dtype].size_bytes == 0;
+}
+
+/* Copies a tensor that cannot be used where it is: [in][rows] of the file
+ * becomes [out][in], or bytes only get aligned. */
+static int
+copy_tensor(struct checkpoint *k, struct tc_tensor *t, const struct tc_origin *o, struct tc_err *err)
+{
+	size_t out = t->shape[0], in = t->shape[1], size = tc_dtypes[t->format.dtype].size_bytes;
+	const unsigned char *from = t->part[0].data;
+
+	k->copy.n = 0;
+	if (tc_buf_reserve(&k->copy, t->part[0].size_bytes, err) < 0)
+		return -1;
+	if (!o->transposed)
+		memcpy(k->copy.p, from, t->part[0].size_bytes);
+	for (size_t i = 0; o->transposed && i < in; i++)
+		for (size_t j = 0; j < out; j++)
+			memcpy(k->copy.p + (j * in + i) * size, from + (i * o->rows + j) * size, size);
+	t->part[0].data = k->copy.p;
+	return 0;
 }
 
 static int
 find_tensors(struct checkpoint *k, struct tc_err *err)
 {
+	struct tc_origin o;
 	struct tc_tensor t;
 	size_t n = 0;
 
-	while (tc_config_tensor(&k->config, n, &t)) {
-		if (!look_up(k, t.name))
-			return tc_fail(err, TC_DATA, "%s: tensor '%s' is missing%s", k->list, t.name,
+	while (tc_config_tensor(&k->config, n, &t) && tc_config_origin(&k->config, n, &o)) {
+		if (!look_up(k, o.name))
+			return tc_fail(err, TC_DATA, "%s: tensor '%s' is missing%s", k->list, o.name,
 			    t.role == TC_ROLE_HEAD ? " (and config.json does not say tie_word_embeddings)" : "");
 		n++;
 	}
@@ -364,14 +413,17 @@ find_tensors(struct checkpoint *k, struct tc_err *err)
 	if (!k->order)
 		return -1;
 	k->source.mapped = true;
-	for (; tc_config_tensor(&k->config, k->ntensors, &t); k->ntensors++) {
-		struct found *f = look_up(k, t.name);
+	for (; k->ntensors < n; k->ntensors++) {
+		struct found *f;
 
-		if (match(f, &t, err) < 0)
+		tc_config_tensor(&k->config, k->ntensors, &t);
+		tc_config_origin(&k->config, k->ntensors, &o);
+		f = look_up(k, o.name);
+		if (match(f, &t, &o, err) < 0)
 			return -1;
 		f->used = true;
 		k->order[k->ntensors] = f;
-		if (!is_aligned(&t))
+		if (!is_in_place(&t, &o))
 			k->source.mapped = false;
 	}
 	return 0;
@@ -381,7 +433,7 @@ find_tensors(struct checkpoint *k, struct tc_err *err)
 static bool
 is_leftover(const char *name)
 {
-	static const char *const end[] = { "rotary_emb.inv_freq", ".masked_bias" };
+	static const char *const end[] = { "rotary_emb.inv_freq", ".attn.masked_bias", ".attn.bias" };
 	size_t n = strlen(name);
 
 	for (size_t i = 0; i < sizeof(end) / sizeof(end[0]); i++)
@@ -563,6 +615,7 @@ next_tensor(struct checkpoint *k, struct tc_record *r, struct tc_err *err)
 {
 	const struct found *f = k->order[k->next_tensor];
 	struct tc_tensor *t = &r->u.tensor;
+	struct tc_origin o;
 
 	if (k->next_tensor > 0) {
 		const struct found *last = k->order[k->next_tensor - 1];
@@ -571,15 +624,12 @@ next_tensor(struct checkpoint *k, struct tc_record *r, struct tc_err *err)
 	}
 	r->kind = TC_KIND_TENSOR;
 	r->critical = true;
+	tc_config_origin(&k->config, k->next_tensor, &o);
 	tc_config_tensor(&k->config, k->next_tensor++, t);
-	if (match(f, t, err) < 0)
+	if (match(f, t, &o, err) < 0)
 		return -1;
-	if (!is_aligned(t) && !k->source.spare_payloads) {
-		k->copy.n = 0;
-		if (tc_buf_append(&k->copy, t->part[0].data, t->part[0].size_bytes, err) < 0)
-			return -1;
-		t->part[0].data = k->copy.p;
-	}
+	if (!is_in_place(t, &o) && !k->source.spare_payloads && copy_tensor(k, t, &o, err) < 0)
+		return -1;
 	return finish(k, r, t->name, err);
 }
 

@@ -18,17 +18,6 @@ tc_model_begin(struct tc_model *m, const struct tc_header *h, struct tc_pool *po
 	return 0;
 }
 
-static int
-take_final_norm(struct tc_model *m, const struct tc_tensor *t, struct tc_err *err)
-{
-	if (!m->final_norm)
-		m->final_norm = tc_alloc(m->config.width, sizeof(float), err);
-	if (!m->final_norm)
-		return -1;
-	tc_tensor_read_rows(t, 0, 1, m->final_norm);
-	return 0;
-}
-
 int
 tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, struct tc_err *err)
 {
@@ -41,8 +30,10 @@ tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, struct
 	switch (t->role) {
 	case TC_ROLE_EMBED:
 		return tc_kept_set(&m->embed, t, mapped, err);
+	case TC_ROLE_POS:
+		return tc_kept_set(&m->pos, t, mapped, err);
 	case TC_ROLE_FINAL_NORM:
-		return take_final_norm(m, t, err);
+		return tc_norm_take(&m->final_norm, &m->config, t, err);
 	case TC_ROLE_HEAD:
 		return tc_linear_prepare(&m->head, t, 0, tc_tensor_rows(t), m->pool, err);
 	default:
@@ -58,7 +49,9 @@ tc_model_finish(struct tc_model *m, struct tc_err *err)
 	for (size_t i = 0; i < m->config.layers; i++)
 		if (tc_block_complete(&m->block[i], &m->config, err) < 0)
 			return -1;
-	if (!m->final_norm)
+	if (m->config.learned_positions && !m->pos.there)
+		return tc_fail(err, TC_DATA, "the position embedding is missing");
+	if (!m->final_norm.w || (m->config.norm == TC_NORM_LAYER && !m->final_norm.b))
 		return tc_fail(err, TC_DATA, "the final norm is missing");
 	if (m->config.tied)
 		return tc_linear_prepare(&m->head, &m->embed.t, 0, tc_tensor_rows(&m->embed.t), m->pool, err);
@@ -71,7 +64,8 @@ tc_model_free(struct tc_model *m)
 	for (size_t i = 0; m->block && i < m->config.layers; i++)
 		tc_block_free(&m->block[i]);
 	free(m->block);
-	free(m->final_norm);
+	tc_norm_free(&m->final_norm);
+	tc_kept_free(&m->pos);
 	tc_linear_free(&m->head);
 	tc_kept_free(&m->embed);
 	*m = (struct tc_model){0};
@@ -127,8 +121,11 @@ run_tile(struct tc_decode *d, const uint32_t *ids, size_t rows)
 	const struct tc_model *m = d->m;
 	const struct tc_config *c = &m->config;
 
-	for (size_t r = 0; r < rows; r++)
-		tc_tensor_read_rows(&m->embed.t, ids[r], 1, d->hidden + r * c->width);
+	for (size_t r = 0; r < rows; r++) {
+		tc_embed_row(c, &m->embed.t, ids[r], d->hidden + r * c->width);
+		if (c->learned_positions)
+			tc_position_add(c, &m->pos.t, d->n + r, d->last, d->hidden + r * c->width);
+	}
 	for (size_t i = 0; i < c->layers; i++) {
 		tc_block_qkv(&m->block[i], c, &d->rope, d->n, rows, d->hidden, d->q, &d->kv[i], &d->scratch, NULL, m->pool);
 		tc_block_rest(&m->block[i], c, d->n, rows, d->hidden, d->q, &d->kv[i], &d->scratch, NULL, m->pool);
@@ -152,8 +149,10 @@ tc_decode_run(struct tc_decode *d, const uint32_t *ids, size_t count, struct tc_
 		rows = tc_min(TC_TILE_ROWS, count - i);
 		run_tile(d, ids + i, rows);
 	}
-	tc_kernels()->rms_norm(c->width, d->hidden + (rows - 1) * c->width, d->m->final_norm, (float)c->norm_eps, d->last);
+	tc_norm_rows(&d->m->final_norm, c, 1, c->width, d->hidden + (rows - 1) * c->width, d->last);
 	tc_linear_run(&d->m->head, 1, d->last, c->width, d->logits, c->vocab, d->m->pool);
+	if (c->final_cap > 0)
+		tc_kernels()->soft_cap(c->vocab, (float)c->final_cap, d->logits);
 	return 0;
 }
 

@@ -10,9 +10,9 @@
 struct tc_model {
 	struct tc_config config;
 	struct tc_pool *pool;
-	struct tc_kept embed;
+	struct tc_kept embed, pos;
 	struct tc_block *block;     /* [layers] */
-	float *final_norm;
+	struct tc_norm final_norm;
 	struct tc_linear head;
 };
 

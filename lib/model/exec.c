@@ -155,7 +155,7 @@ embed_sequence(void *ctx, size_t seq, int worker)
 
 	(void)worker;
 	for (size_t i = m->e->start[seq]; i < m->e->start[seq + 1]; i++)
-		tc_tensor_read_rows(m->t, m->ids[i], 1, m->e->hidden + i * width);
+		tc_embed_row(m->e->config, m->t, m->ids[i], m->e->hidden + i * width);
 }
 
 int
@@ -257,27 +257,45 @@ tc_exec_block(struct tc_exec *e, const struct tc_block *b, tc_exec_hook *hook, v
 	}
 }
 
-struct final {
+struct over {
 	struct tc_exec *e;
-	const float *w;
+	const struct tc_tensor *pos;
+	const struct tc_norm *w;
 };
+
+static void
+add_positions(void *ctx, size_t seq, int worker)
+{
+	const struct over *o = ctx;
+	const struct tc_exec *e = o->e;
+
+	for (size_t i = e->start[seq]; i < e->start[seq + 1]; i++)
+		tc_position_add(e->config, o->pos, i - e->start[seq], e->scratch[worker].norm, e->hidden + i * e->config->width);
+}
+
+void
+tc_exec_positions(struct tc_exec *e, const struct tc_tensor *pos)
+{
+	struct over o = { .e = e, .pos = pos };
+
+	tc_pool_run(e->pool, e->nseq, add_positions, &o);
+}
 
 static void
 norm_sequence(void *ctx, size_t seq, int worker)
 {
-	const struct final *f = ctx;
-	const struct tc_config *c = f->e->config;
+	const struct over *o = ctx;
+	const struct tc_exec *e = o->e;
+	float *x = e->hidden + e->start[seq] * e->config->width;
 
 	(void)worker;
-	for (size_t i = f->e->start[seq]; i < f->e->start[seq + 1]; i++)
-		tc_kernels()->rms_norm(c->width, f->e->hidden + i * c->width, f->w, (float)c->norm_eps,
-		    f->e->hidden + i * c->width);
+	tc_norm_rows(o->w, e->config, sequence_length(e, seq), e->config->width, x, x);
 }
 
 void
-tc_exec_norm(struct tc_exec *e, const float *w)
+tc_exec_norm(struct tc_exec *e, const struct tc_norm *w)
 {
-	struct final f = { .e = e, .w = w };
+	struct over o = { .e = e, .w = w };
 
-	tc_pool_run(e->pool, e->nseq, norm_sequence, &f);
+	tc_pool_run(e->pool, e->nseq, norm_sequence, &o);
 }

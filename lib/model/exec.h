@@ -54,7 +54,10 @@ int tc_exec_embed(struct tc_exec *e, const struct tc_tensor *embed, const uint32
 /* All tokens through b.  hook may be NULL. */
 void tc_exec_block(struct tc_exec *e, const struct tc_block *b, tc_exec_hook *hook, void *ctx);
 
-/* The final norm, in place, over all tokens; w is [width]. */
-void tc_exec_norm(struct tc_exec *e, const float *w);
+/* Adds the learned embedding of its position to every token. */
+void tc_exec_positions(struct tc_exec *e, const struct tc_tensor *pos);
+
+/* The final norm, in place, over all tokens. */
+void tc_exec_norm(struct tc_exec *e, const struct tc_norm *w);
 
 #endif

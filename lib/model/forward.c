@@ -35,29 +35,37 @@ take_embed(struct tc_forward *f, const struct tc_tensor *t, bool mapped, struct 
 	return 0;
 }
 
+/* The norm is applied when its last part has come. */
 static int
 take_final_norm(struct tc_forward *f, const struct tc_tensor *t, struct tc_err *err)
 {
-	float *w;
-
 	if (f->blocks_done < f->config.layers)
 		return tc_fail(err, TC_DATA, "%s: comes after %zu of %zu blocks", t->name, f->blocks_done, f->config.layers);
 	if (f->normed)
 		return tc_fail(err, TC_DATA, "%s: is there twice", t->name);
-	w = tc_alloc(f->config.width, sizeof(*w), err);
-	if (!w)
+	if (tc_norm_take(&f->final_norm, &f->config, t, err) < 0)
 		return -1;
-	tc_tensor_read_rows(t, 0, 1, w);
-	tc_exec_norm(&f->exec, w);
-	free(w);
-	f->normed = true;
+	if (f->final_norm.w && (f->final_norm.b || f->config.norm != TC_NORM_LAYER)) {
+		tc_exec_norm(&f->exec, &f->final_norm);
+		f->normed = true;
+	}
+	return 0;
+}
+
+static int
+take_positions(struct tc_forward *f, const struct tc_tensor *t, struct tc_err *err)
+{
+	if (!f->embed.there || f->blocks_done > 0 || f->block.index >= 0 || f->positioned)
+		return tc_fail(err, TC_DATA, "%s: is not where it should be", t->name);
+	tc_exec_positions(&f->exec, t);
+	f->positioned = true;
 	return 0;
 }
 
 static int
 take_block_tensor(struct tc_forward *f, const struct tc_tensor *t, struct tc_err *err)
 {
-	if (!f->embed.there)
+	if (!f->embed.there || f->positioned != f->config.learned_positions)
 		return tc_fail(err, TC_DATA, "%s: comes before the embedding", t->name);
 	if (f->block.index < 0 && (size_t)t->block == f->blocks_done)
 		tc_block_clear(&f->block, t->block);
@@ -85,6 +93,8 @@ tc_forward_take(struct tc_forward *f, const struct tc_record *r, bool mapped, st
 	switch (t->role) {
 	case TC_ROLE_EMBED:
 		return take_embed(f, t, mapped, err);
+	case TC_ROLE_POS:
+		return take_positions(f, t, err);
 	case TC_ROLE_FINAL_NORM:
 		return take_final_norm(f, t, err);
 	case TC_ROLE_HEAD:
@@ -125,4 +135,5 @@ tc_forward_close(struct tc_forward *f)
 	tc_block_free(&f->block);
 	tc_kept_free(&f->embed);
 	tc_kept_free(&f->head);
+	tc_norm_free(&f->final_norm);
 }

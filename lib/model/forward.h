@@ -23,7 +23,8 @@ struct tc_forward {
 	struct tc_block block;
 	const uint32_t *ids;          /* the caller's */
 	struct tc_kept embed, head;
-	bool normed;
+	struct tc_norm final_norm;
+	bool positioned, normed;
 	size_t blocks_done;
 	tc_exec_hook *hook;           /* set by the caller before tokens; may be NULL */
 	void *hook_ctx;

@@ -474,6 +474,12 @@ get_format(const msgpack_object *head, struct tc_format *f, struct tc_err *err)
 		f->encoding = TC_UNIFORM;
 		f->bits = (int)bits;
 		f->zero = (enum tc_zero)zero;
+	} else if (strcmp(encoding, "codebook") == 0) {
+		if (get_uint(m, "bits", 8, &bits, err) < 0 || get_uint(m, "group", UINT64_MAX, &f->group, err) < 0 ||
+		    get_word(m, "scale", tc_dtype_find, &dtype, err) < 0)
+			return -1;
+		f->encoding = TC_CODEBOOK;
+		f->bits = (int)bits;
 	} else {
 		return tc_fail(err, TC_DATA, "encoding \"%.64s\" is not known", encoding);
 	}

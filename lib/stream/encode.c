@@ -155,11 +155,12 @@ put_format(msgpack_packer *k, const struct tc_format *f)
 		put_key_str(k, "dtype", tc_dtypes[f->dtype].name);
 		return;
 	}
-	msgpack_pack_map(k, 5);
-	put_key_str(k, "encoding", "uniform");
+	msgpack_pack_map(k, f->encoding == TC_UNIFORM ? 5 : 4);
+	put_key_str(k, "encoding", f->encoding == TC_UNIFORM ? "uniform" : "codebook");
 	put_key_int(k, "bits", f->bits);
 	put_key_uint(k, "group", f->group);
-	put_key_str(k, "zero", tc_zero_names[f->zero]);
+	if (f->encoding == TC_UNIFORM)
+		put_key_str(k, "zero", tc_zero_names[f->zero]);
 	put_key_str(k, "scale", tc_dtypes[f->dtype].name);
 }
 

@@ -129,14 +129,15 @@ add_part(struct tc_tensor *t, const char *name, size_t size_bytes)
 	t->part[t->nparts++] = (struct tc_part){ .name = name, .size_bytes = size_bytes };
 }
 
+/* Codes and scales, and what the encoding has beside them. */
 static int
-layout_uniform(struct tc_tensor *t, size_t rows, size_t cols, struct tc_err *err)
+layout_packed(struct tc_tensor *t, size_t rows, size_t cols, struct tc_err *err)
 {
 	const struct tc_format *f = &t->format;
 	size_t groups, row_bits, codes, scales;
 
 	if (f->bits < 1 || f->bits > 8 || (f->dtype != TC_F16 && f->dtype != TC_F32) || f->zero >= TC_ZEROS)
-		return tc_fail(err, TC_DATA, "%s: a bad uniform format", t->name);
+		return tc_fail(err, TC_DATA, "%s: a bad packed format", t->name);
 	groups = f->group == TC_GROUP_TENSOR ? 1 : tc_format_row_groups(f, cols);
 	if (f->group != TC_GROUP_TENSOR && tc_mul_over(rows, groups, &groups))
 		goto large;
@@ -146,7 +147,9 @@ layout_uniform(struct tc_tensor *t, size_t rows, size_t cols, struct tc_err *err
 		goto large;
 	add_part(t, "codes", codes);
 	add_part(t, "scales", scales);
-	if (f->zero == TC_ZERO_INT)
+	if (f->encoding == TC_CODEBOOK)
+		add_part(t, "codebook", sizeof(float) << f->bits);
+	else if (f->zero == TC_ZERO_INT)
 		add_part(t, "zeros", tc_packed_bytes(groups, f->bits));
 	else if (f->zero == TC_ZERO_MIN)
 		add_part(t, "zeros", scales);
@@ -177,7 +180,8 @@ tc_tensor_layout(struct tc_tensor *t, struct tc_err *err)
 		add_part(t, "data", rows * cols * tc_dtypes[t->format.dtype].size_bytes);
 		return 0;
 	case TC_UNIFORM:
-		return layout_uniform(t, rows, cols, err);
+	case TC_CODEBOOK:
+		return layout_packed(t, rows, cols, err);
 	}
 	return tc_fail(err, TC_DATA, "%s: an unknown encoding", t->name);
 }
@@ -313,36 +317,54 @@ tc_first_not_finite(enum tc_dtype dtype, const void *src, size_t n)
 	return -1;
 }
 
+/* What a part's numbers are; -1 for codes, which cannot go wrong. */
+static int
+part_dtype(const struct tc_format *f, int part)
+{
+	if (f->encoding == TC_DENSE)
+		return (int)f->dtype;
+	if (part == 0 || (part == 2 && f->encoding == TC_UNIFORM && f->zero == TC_ZERO_INT))
+		return -1;
+	return part == 2 && f->encoding == TC_CODEBOOK ? (int)TC_F32 : (int)f->dtype;
+}
+
 int
 tc_tensor_check_finite(const struct tc_tensor *t, struct tc_err *err)
 {
-	bool dense = t->format.encoding == TC_DENSE;
-
 	for (int i = 0; i < t->nparts; i++) {
-		size_t n = t->part[i].size_bytes / tc_dtypes[t->format.dtype].size_bytes;
-		bool integers = !dense && (i == 0 || (i == 2 && t->format.zero == TC_ZERO_INT));
-		int64_t at = integers ? -1 : tc_first_not_finite(t->format.dtype, t->part[i].data, n);
+		int dtype = part_dtype(&t->format, i);
+		size_t n = dtype < 0 ? 0 : t->part[i].size_bytes / tc_dtypes[dtype].size_bytes;
+		int64_t at = dtype < 0 ? -1 : tc_first_not_finite((enum tc_dtype)dtype, t->part[i].data, n);
 
 		if (at >= 0)
 			return tc_fail(err, TC_DATA, "%s: %s %lld is NaN or infinite", t->name,
-			    dense ? "weight" : t->part[i].name, (long long)at);
+			    t->format.encoding == TC_DENSE ? "weight" : t->part[i].name, (long long)at);
 	}
 	return 0;
 }
 
 /* ---- packed codes ---- */
 
+/* Eight codes of b bits are b bytes: whole octets go through one word. */
 void
 tc_pack(const uint8_t *codes, size_t n, int bits, uint8_t *dst)
 {
 	uint32_t word = 0;
 	int have = 0;
+	size_t i = 0;
 
 	if (bits == 8) {
 		memcpy(dst, codes, n);
 		return;
 	}
-	for (size_t i = 0; i < n; i++) {
+	for (; i + 8 <= n; i += 8, dst += bits) {
+		uint64_t octet = 0;
+
+		for (int j = 0; j < 8; j++)
+			octet |= (uint64_t)codes[i + (size_t)j] << (j * bits);
+		memcpy(dst, &octet, (size_t)bits);
+	}
+	for (; i < n; i++) {
 		word |= (uint32_t)codes[i] << have;
 		have += bits;
 		while (have >= 8) {
@@ -355,7 +377,6 @@ tc_pack(const uint8_t *codes, size_t n, int bits, uint8_t *dst)
 		*dst = (uint8_t)word;
 }
 
-/* Eight codes of b bits are b bytes: whole octets go through one word. */
 void
 tc_unpack(const uint8_t *src, size_t n, int bits, uint8_t *codes)
 {
@@ -411,8 +432,15 @@ dequantize_group(const struct tc_tensor *t, size_t group, const uint8_t *q, size
 {
 	const struct tc_format *f = &t->format;
 	float s = number(f->dtype, t->part[1].data, group), m;
+	const float *book;
 	int z;
 
+	if (f->encoding == TC_CODEBOOK) {
+		book = t->part[2].data;
+		for (size_t i = 0; i < n; i++)
+			out[i] = s * book[q[i]];
+		return;
+	}
 	switch (f->zero) {
 	case TC_ZERO_NONE:
 		z = 1 << (f->bits - 1);
@@ -435,7 +463,7 @@ dequantize_group(const struct tc_tensor *t, size_t group, const uint8_t *q, size
 }
 
 static void
-read_uniform_row(const struct tc_tensor *t, size_t row, size_t cols, float *out)
+read_packed_row(const struct tc_tensor *t, size_t row, size_t cols, float *out)
 {
 	enum { PIECE = 1024 }; /* a multiple of 8: pieces start on bytes */
 	const struct tc_format *f = &t->format;
@@ -470,5 +498,5 @@ tc_tensor_read_rows(const struct tc_tensor *t, size_t row0, size_t nrows, float 
 		return;
 	}
 	for (size_t r = 0; r < nrows; r++)
-		read_uniform_row(t, row0 + r, cols, out + r * cols);
+		read_packed_row(t, row0 + r, cols, out + r * cols);
 }

@@ -21,7 +21,10 @@
  *               TC_ZERO_NONE  s * (q - 2^(bits-1)), for 1 bit s * (2q - 1)
  *               TC_ZERO_INT   s * (q - z)
  *               TC_ZERO_MIN   s * q + m
- *             computed in f32 in this order. */
+ *             computed in f32 in this order.
+ *   codebook  "codes" and "scales" as those of uniform, and
+ *               "codebook"  2^bits f32 numbers, the same for all groups;
+ *             the weight is s * codebook[q], computed in f32. */
 #ifndef TC_TENSOR_TENSOR_H
 #define TC_TENSOR_TENSOR_H
 
@@ -64,7 +67,7 @@ int tc_site_find(const char *name, size_t len);
 /* The site that a role reads; -1 for norms and embeddings. */
 int tc_role_site(enum tc_role role);
 
-enum tc_encoding { TC_DENSE, TC_UNIFORM };
+enum tc_encoding { TC_DENSE, TC_UNIFORM, TC_CODEBOOK };
 enum tc_zero { TC_ZERO_NONE, TC_ZERO_INT, TC_ZERO_MIN, TC_ZEROS };
 extern const char *const tc_zero_names[TC_ZEROS]; /* "none", "int", "min" */
 
@@ -73,9 +76,9 @@ extern const char *const tc_zero_names[TC_ZEROS]; /* "none", "int", "min" */
 
 struct tc_format {
 	enum tc_encoding encoding;
-	enum tc_dtype dtype;  /* dense: of the data; uniform: of the scales */
-	int bits;             /* uniform: 1..8 */
-	uint64_t group;       /* uniform: inputs that share a scale */
+	enum tc_dtype dtype;  /* dense: of the data; else of the scales */
+	int bits;             /* uniform, codebook: 1..8 */
+	uint64_t group;       /* uniform, codebook: inputs that share a scale */
 	enum tc_zero zero;    /* uniform */
 };
 

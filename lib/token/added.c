@@ -36,6 +36,7 @@ struct tc_added {
 	struct added *tokens;
 	size_t n_tokens;
 	struct trie tries[PASSES];
+	struct tc_normalizer *normalizer;
 	struct tc_pattern *word; /* a word character; only when single_word needs it */
 };
 
@@ -99,7 +100,9 @@ trie_add(struct trie *t, const char *s, size_t n, uint32_t token, struct tc_err 
 			return -1;
 		at = next;
 	}
-	node_at(t, at)->token = token;
+	/* Two that are normalized to the same: the first. */
+	if (node_at(t, at)->token == no_token)
+		node_at(t, at)->token = token;
 	t->n_tokens++;
 	return 0;
 }
@@ -194,6 +197,7 @@ load_token(struct tc_added *a, struct tc_vocab *vocab, const json_t *o, uint32_t
 	struct added *t = &a->tokens[a->n_tokens];
 	const char *s = NULL;
 	size_t n = 0;
+	bool first = false;
 
 	*t = (struct added){0};
 	if (read_token(t, o, &s, &n, err) < 0)
@@ -204,6 +208,10 @@ load_token(struct tc_added *a, struct tc_vocab *vocab, const json_t *o, uint32_t
 		return -1;
 	if (t->single_word && need_word(a, err) < 0)
 		return -1;
+	if (t->normalized && tc_normalizer_run(a->normalizer, &s, &n, &first, err) < 0)
+		return -1;
+	if (n == 0)
+		return tc_fail(err, TC_DATA, "added token %u is normalized to nothing", (unsigned)t->id);
 	return trie_add(&a->tries[t->normalized ? NORMALIZED : RAW], s, n, (uint32_t)a->n_tokens++, err);
 }
 
@@ -225,7 +233,8 @@ load(struct tc_added *a, struct tc_vocab *vocab, const json_t *list, struct tc_e
 }
 
 int
-tc_added_load(struct tc_added **out, struct tc_vocab *vocab, const json_t *list, struct tc_err *err)
+tc_added_load(struct tc_added **out, struct tc_vocab *vocab, struct tc_normalizer *normalizer, const json_t *list,
+    struct tc_err *err)
 {
 	struct tc_added *a;
 
@@ -235,6 +244,7 @@ tc_added_load(struct tc_added **out, struct tc_vocab *vocab, const json_t *list,
 	a = calloc(1, sizeof(*a));
 	if (!a)
 		return tc_fail_nomem(err, sizeof(*a));
+	a->normalizer = normalizer;
 	for (int i = 0; i < PASSES; i++)
 		trie_init(&a->tries[i]);
 	if (load(a, vocab, list, err) < 0) {
@@ -265,6 +275,7 @@ struct run {
 	int pass;
 	const char *s;
 	size_t n;
+	bool first;
 	size_t done;       /* parts up to here were handed over */
 	size_t spaces_end; /* of the last white space that rstrip looked at */
 	tc_added_part *part;
@@ -290,6 +301,12 @@ stands_alone(const struct run *r, size_t from, size_t to)
 }
 
 static int
+hand_on(const struct run *r, size_t to, struct tc_err *err)
+{
+	return r->part(r->ctx, TC_NO_ID, r->s + r->done, to - r->done, r->first && r->done == 0, err);
+}
+
+static int
 found(struct run *r, const struct added *t, size_t from, size_t to, struct tc_err *err)
 {
 	const unsigned char *s = (const unsigned char *)r->s;
@@ -304,10 +321,10 @@ found(struct run *r, const struct added *t, size_t from, size_t to, struct tc_er
 			r->spaces_end = to + tc_utf8_spaces_at_start(s + to, r->n - to);
 		to = r->spaces_end;
 	}
-	if (r->done < from && r->part(r->ctx, TC_NO_ID, r->s + r->done, from - r->done, err) < 0)
+	if (r->done < from && hand_on(r, from, err) < 0)
 		return -1;
 	r->done = to;
-	return r->part(r->ctx, t->id, NULL, 0, err);
+	return r->part(r->ctx, t->id, NULL, 0, false, err);
 }
 
 static int
@@ -322,9 +339,7 @@ run(struct run *r, struct tc_err *err)
 			return -1;
 		at += bytes;
 	}
-	if (r->done < r->n)
-		return r->part(r->ctx, TC_NO_ID, r->s + r->done, r->n - r->done, err);
-	return 0;
+	return r->done < r->n ? hand_on(r, r->n, err) : 0;
 }
 
 /* What the caller of tc_added_split() wants. */
@@ -336,13 +351,18 @@ struct caller {
 
 /* What the first pass leaves goes through the second. */
 static int
-second_pass(void *ctx, uint32_t id, const char *s, size_t n, struct tc_err *err)
+second_pass(void *ctx, uint32_t id, const char *s, size_t n, bool first, struct tc_err *err)
 {
 	const struct caller *c = ctx;
-	struct run r = { .a = c->a, .pass = NORMALIZED, .s = s, .n = n, .part = c->part, .ctx = c->ctx };
+	struct run r = { .a = c->a, .pass = NORMALIZED, .part = c->part, .ctx = c->ctx };
 
 	if (id != TC_NO_ID)
-		return c->part(c->ctx, id, NULL, 0, err);
+		return c->part(c->ctx, id, NULL, 0, false, err);
+	if (tc_normalizer_run(c->a->normalizer, &s, &n, &first, err) < 0)
+		return -1;
+	r.s = s;
+	r.n = n;
+	r.first = first;
 	return run(&r, err);
 }
 
@@ -350,7 +370,7 @@ int
 tc_added_split(struct tc_added *a, const char *text, size_t n, tc_added_part *part, void *ctx, struct tc_err *err)
 {
 	struct caller caller = { a, part, ctx };
-	struct run r = { .a = a, .pass = RAW, .s = text, .n = n, .part = second_pass, .ctx = &caller };
+	struct run r = { .a = a, .pass = RAW, .s = text, .n = n, .first = true, .part = second_pass, .ctx = &caller };
 
 	return run(&r, err);
 }

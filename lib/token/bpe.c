@@ -3,22 +3,26 @@
  * characters costs n log n.  An entry may be stale when it is popped; it
  * counts when the pair that is there now gives the token that was meant (the
  * rule of Hugging Face's tokenizers, whose ids we must reproduce).  Words of
- * ordinary text repeat: a small cache answers nearly all of them. */
+ * ordinary text repeat: a small cache answers nearly all of them.
+ *
+ * SentencePiece's models have no words: the whole text is one.  But two
+ * characters that no merge has at its seam are never in one token, so the text
+ * may be cut between them, and what is left are words again. */
 #include "token/bpe.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "token/bytelevel.h"
+#include "token/cache.h"
+#include "token/fallback.h"
 #include "token/hash.h"
 #include "token/section.h"
 #include "token/utf8.h"
 
 enum {
 	MERGES_MAX = 1 << 24,
-	CACHE_SLOTS = 1 << 16, /* x 64 bytes */
-	CACHE_KEY_BYTES = 30,
-	CACHE_IDS = 8
+	SEAM_BITS = 1 << 22
 };
 
 static const uint32_t no_symbol = UINT32_MAX; /* before the first, after the last */
@@ -34,13 +38,6 @@ struct symbol {
 	uint32_t prev, next;
 };
 
-/* One cache line; a later word with the same hash takes the place. */
-struct cached {
-	uint8_t n_bytes, n_ids;
-	char key[CACHE_KEY_BYTES];
-	uint32_t ids[CACHE_IDS];
-};
-
 struct tc_bpe {
 	const struct tc_vocab *vocab;
 	bool bytes;
@@ -49,10 +46,13 @@ struct tc_bpe {
 	char *unk_token;           /* NULL: what is unknown is dropped */
 	uint32_t unk_id;           /* TC_NO_ID when the vocabulary lacks unk_token */
 	uint32_t byte_ids[256];
+	struct tc_fallback fallback;
 	struct merge *merges;      /* open addressing by pair */
 	size_t n_slots;            /* a power of two */
 	uint32_t *merged;          /* by rank: the id it gives */
-	struct cached *cache;
+	uint8_t *seams;            /* a bit for each hash of a pair of characters that merges
+	                            * join; NULL: words are not cut */
+	struct tc_word_cache cache;
 	struct symbol *symbols;    /* of the word at hand */
 	size_t n_symbols, cap_symbols;
 	uint64_t *heap;            /* rank << 32 | position of the left symbol */
@@ -68,7 +68,8 @@ tc_bpe_free(struct tc_bpe *b)
 	free(b->unk_token);
 	free(b->merges);
 	free(b->merged);
-	free(b->cache);
+	free(b->seams);
+	tc_word_cache_free(&b->cache);
 	free(b->symbols);
 	free(b->heap);
 	tc_buf_free(&b->spelled);
@@ -97,6 +98,32 @@ find_merge(const struct tc_bpe *b, uint32_t left, uint32_t right)
 	return m->rank == TC_NO_ID ? NULL : m;
 }
 
+static size_t
+seam_bit(uint32_t left, uint32_t right)
+{
+	return (size_t)tc_mix64((uint64_t)left << 32 | right) % SEAM_BITS;
+}
+
+/* A merge of tokens that don't spell what they stand for ends the cutting. */
+static void
+add_seam(struct tc_bpe *b, const char *l, size_t nl, const char *r, size_t nr, uint32_t left, uint32_t right)
+{
+	unsigned char byte;
+	size_t used, bit;
+
+	if (!b->seams || nl == 0 || nr == 0)
+		return;
+	if (left == b->unk_id || right == b->unk_id || tc_fallback_byte(l, nl, &byte) ||
+	    tc_fallback_byte(r, nr, &byte)) {
+		free(b->seams);
+		b->seams = NULL;
+		return;
+	}
+	bit = seam_bit(tc_utf8_get((const unsigned char *)l + tc_utf8_before((const unsigned char *)l, nl), &used),
+	    tc_utf8_get((const unsigned char *)r, &used));
+	b->seams[bit / 8] |= (uint8_t)(1 << bit % 8);
+}
+
 static int
 add_merge(struct tc_bpe *b, uint32_t rank, const char *l, size_t nl, const char *r, size_t nr, struct tc_err *err)
 {
@@ -116,6 +143,7 @@ add_merge(struct tc_bpe *b, uint32_t rank, const char *l, size_t nl, const char 
 	m = merge_slot(b, left, right);
 	*m = (struct merge){ (uint64_t)left << 32 | right, rank, both };
 	b->merged[rank] = both;
+	add_seam(b, l, nl, r, nr, left, right);
 	return 0;
 }
 
@@ -193,13 +221,12 @@ load_vocab(struct tc_vocab *vocab, json_t *map, struct tc_err *err)
 	return 0;
 }
 
-/* Settings that would change the ids and that no byte-level model has. */
+/* Settings that would change the ids and that no language model has. */
 static int
 refuse_unsupported(const json_t *model, struct tc_err *err)
 {
 	static const char *const empty[] = { "continuing_subword_prefix", "end_of_word_suffix" };
 	const json_t *dropout = json_object_get(model, "dropout");
-	bool fallback = false;
 
 	for (size_t i = 0; i < sizeof(empty) / sizeof(*empty); i++) {
 		const json_t *v = json_object_get(model, empty[i]);
@@ -210,9 +237,7 @@ refuse_unsupported(const json_t *model, struct tc_err *err)
 	if (dropout && !json_is_null(dropout) &&
 	    !(json_is_number(dropout) && json_number_value(dropout) == 0))
 		return tc_fail(err, TC_DATA, "'dropout' is not supported");
-	if (tc_field_optional_bool(model, "'BPE'", "byte_fallback", &fallback, err) < 0)
-		return -1;
-	return fallback ? tc_fail(err, TC_DATA, "'byte_fallback' is not supported") : 0;
+	return 0;
 }
 
 static int
@@ -246,16 +271,26 @@ find_bytes(struct tc_bpe *b)
 static int
 load(struct tc_bpe *b, struct tc_vocab *vocab, const json_t *model, struct tc_err *err)
 {
+	bool fallback = false;
+
 	if (refuse_unsupported(model, err) < 0 ||
+	    tc_field_optional_bool(model, "'BPE'", "byte_fallback", &fallback, err) < 0 ||
 	    tc_field_optional_bool(model, "'BPE'", "ignore_merges", &b->ignore_merges, err) < 0 ||
 	    tc_field_optional_bool(model, "'BPE'", "fuse_unk", &b->fuse_unk, err) < 0 ||
 	    load_vocab(vocab, json_object_get(model, "vocab"), err) < 0 ||
-	    load_merges(b, json_object_get(model, "merges"), err) < 0 ||
 	    load_unk(b, model, err) < 0)
 		return -1;
 	find_bytes(b);
-	b->cache = tc_zalloc(CACHE_SLOTS, sizeof(*b->cache), err);
-	return b->cache ? 0 : -1;
+	tc_fallback_find(&b->fallback, vocab, fallback);
+	/* ignore_merges looks at words as they are. */
+	if (!b->bytes && !b->ignore_merges) {
+		b->seams = tc_zalloc(SEAM_BITS / 8, 1, err);
+		if (!b->seams)
+			return -1;
+	}
+	if (load_merges(b, json_object_get(model, "merges"), err) < 0)
+		return -1;
+	return tc_word_cache_open(&b->cache, err);
 }
 
 int
@@ -314,34 +349,48 @@ add_symbol(struct tc_bpe *b, uint32_t id)
 		b->symbols[at - 1].next = at;
 }
 
-/* The characters of the word become symbols.  An unknown one becomes the
- * unknown token, with fuse_unk once for a run of them; without an unknown
- * token it is dropped (as in Hugging Face's). */
+/* The symbol of a character at s, and its bytes; TC_NO_ID when it is unknown. */
+static uint32_t
+character(const struct tc_bpe *b, const char *s, size_t *used)
+{
+	*used = 1;
+	if (b->bytes)
+		return b->byte_ids[(unsigned char)*s];
+	tc_utf8_get((const unsigned char *)s, used);
+	return tc_vocab_find_model(b->vocab, s, *used);
+}
+
+/* The characters of the word become symbols.  An unknown one becomes its
+ * bytes' tokens; if there aren't any the unknown token, with fuse_unk once for
+ * a run of them; without an unknown token it is dropped.  An unknown token
+ * waits for the next character that isn't made of bytes (as in Hugging
+ * Face's). */
 static int
 add_symbols(struct tc_bpe *b, const char *s, size_t n, struct tc_err *err)
 {
-	bool in_unk = false;
-	size_t used = 1;
+	bool waiting = false;
+	size_t used;
 
 	for (size_t i = 0; i < n; i += used) {
-		uint32_t id;
+		uint32_t id = character(b, s + i, &used);
 
-		if (b->bytes) {
-			id = b->byte_ids[(unsigned char)s[i]];
-		} else {
-			tc_utf8_get((const unsigned char *)s + i, &used);
-			id = tc_vocab_find_model(b->vocab, s + i, used);
+		if (id == TC_NO_ID && tc_fallback_has(&b->fallback, s + i, used)) {
+			for (size_t k = i; k < i + used; k++)
+				add_symbol(b, b->fallback.ids[(unsigned char)s[k]]);
+			continue;
 		}
 		if (id == TC_NO_ID && !b->unk_token)
 			continue;
 		if (id == TC_NO_ID && b->unk_id == TC_NO_ID)
 			return tc_fail(err, TC_DATA, "unk_token '%.64s' is not in the vocabulary", b->unk_token);
+		if (waiting && (id != TC_NO_ID || !b->fuse_unk))
+			add_symbol(b, b->unk_id);
 		if (id != TC_NO_ID)
 			add_symbol(b, id);
-		else if (!in_unk || !b->fuse_unk)
-			add_symbol(b, b->unk_id);
-		in_unk = id == TC_NO_ID;
+		waiting = id == TC_NO_ID;
 	}
+	if (waiting)
+		add_symbol(b, b->unk_id);
 	return 0;
 }
 
@@ -468,24 +517,50 @@ encode(struct tc_bpe *b, const char *word, size_t n, struct tc_ids *ids, struct 
 	return 0;
 }
 
+static int
+encode_cached(struct tc_bpe *b, const char *word, size_t n, struct tc_ids *ids, struct tc_err *err)
+{
+	size_t before = ids->n;
+	int r = tc_word_cache_take(&b->cache, word, n, ids, err);
+
+	if (r)
+		return r < 0 ? -1 : 0;
+	if (encode(b, word, n, ids, err) < 0)
+		return -1;
+	tc_word_cache_put(&b->cache, word, n, ids->p + before, ids->n - before);
+	return 0;
+}
+
+/* May the text be cut between two characters, of which the left is at s?
+ * What an unknown one becomes depends on its neighbours, unless it is bytes. */
+static bool
+may_cut(const struct tc_bpe *b, const char *s, uint32_t left, uint32_t right)
+{
+	size_t bit = seam_bit(left, right), used;
+
+	if (b->seams[bit / 8] >> bit % 8 & 1)
+		return false;
+	if (b->fallback.complete)
+		return true;
+	return character(b, s, &used) != TC_NO_ID && character(b, s + used, &used) != TC_NO_ID;
+}
+
 int
 tc_bpe_encode(struct tc_bpe *b, const char *word, size_t n, struct tc_ids *ids, struct tc_err *err)
 {
-	size_t before = ids->n;
-	struct cached *c;
+	const unsigned char *s = (const unsigned char *)word;
+	size_t from = 0, at = 0, used, next;
+	uint32_t left, right;
 
-	if (n > CACHE_KEY_BYTES)
-		return encode(b, word, n, ids, err);
-	c = &b->cache[tc_hash_bytes(word, n) % CACHE_SLOTS];
-	if (c->n_bytes == n && memcmp(c->key, word, n) == 0)
-		return tc_ids_append(ids, c->ids, c->n_ids, err);
-	if (encode(b, word, n, ids, err) < 0)
-		return -1;
-	if (ids->n - before > CACHE_IDS)
-		return 0;
-	c->n_bytes = (uint8_t)n;
-	c->n_ids = (uint8_t)(ids->n - before);
-	memcpy(c->key, word, n);
-	memcpy(c->ids, ids->p + before, c->n_ids * sizeof(*c->ids));
-	return 0;
+	if (!b->seams)
+		return encode_cached(b, word, n, ids, err);
+	for (left = tc_utf8_get(s, &used); at + used < n; at += used, left = right, used = next) {
+		right = tc_utf8_get(s + at + used, &next);
+		if (!may_cut(b, word + at, left, right))
+			continue;
+		if (encode_cached(b, word + from, at + used - from, ids, err) < 0)
+			return -1;
+		from = at + used;
+	}
+	return encode_cached(b, word + from, n - from, ids, err);
 }

@@ -10,26 +10,34 @@
 #include "base/mem.h"
 #include "token/vocab.h"
 
+struct tc_decode_step;
+
 /* {0} is empty. */
 struct tc_decoder {
 	struct tc_buf text;
 	size_t *ends;        /* by id: where its bytes end in text; they start where the id before ends */
 	size_t n_ids;
 	bool spaced;         /* no decoder: tokens are joined by spaces */
+	bool first_differs;  /* the first token of a text has other bytes */
+	struct tc_decode_step *steps;
+	size_t n_steps;
+	char strip[4];       /* the character that the whole text loses at its start, */
+	size_t strip_bytes;
+	size_t strip_times;  /* so many times at most */
 };
 
 int tc_decoder_load(struct tc_decoder *d, const json_t *section, const struct tc_vocab *vocab,
     struct tc_err *err) TC_MUST_CHECK;
 void tc_decoder_free(struct tc_decoder *d);
 
-/* The bytes of one token; id < n_ids. */
-static inline const unsigned char *
-tc_decoder_bytes(const struct tc_decoder *d, uint32_t id, size_t *n)
-{
-	size_t from = id ? d->ends[id - 1] : 0;
+/* Where a text is.  {0} is its start. */
+struct tc_decoding {
+	bool started;    /* there was a token */
+	size_t stripped; /* how many characters the text has lost at its start */
+};
 
-	*n = d->ends[id] - from;
-	return d->text.p + from;
-}
+/* Appends the bytes of one token of the vocabulary; id < n_ids. */
+int tc_decoder_append(const struct tc_decoder *d, struct tc_decoding *at, const struct tc_vocab *vocab, uint32_t id,
+    struct tc_buf *out, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

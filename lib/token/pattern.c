@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "token/onig.h"
+#include "token/section.h"
 #include "token/utf8.h"
 
 enum {
@@ -115,6 +116,23 @@ out:
 	return r;
 }
 
+int
+tc_field_pattern(const json_t *o, const char *where, struct tc_pattern **out, struct tc_err *err)
+{
+	const json_t *pattern = json_object_get(o, "pattern");
+	bool literal = json_object_get(pattern, "String") != NULL;
+	const char *text;
+	size_t n;
+
+	if (!json_is_object(pattern) || json_object_size(pattern) != 1)
+		return tc_fail(err, TC_DATA, "%s: 'pattern' is neither {\"String\"} nor {\"Regex\"}", where);
+	if (tc_field_string(pattern, where, literal ? "String" : "Regex", &text, &n, err) < 0)
+		return -1;
+	if (tc_pattern_compile(out, literal ? TC_PATTERN_LITERAL : TC_PATTERN_ONIG, text, n, err) < 0)
+		return tc_err_at(err, "%s", where);
+	return 0;
+}
+
 static int
 search(struct tc_pattern *p, const char *s, size_t n, size_t at, uint32_t options)
 {
@@ -149,7 +167,7 @@ tc_pattern_next(struct tc_pattern *p, const char *s, size_t n, struct tc_pattern
 		if (r == PCRE2_ERROR_NOMATCH)
 			return 0;
 		if (r < 0)
-			return fail_pcre2(err, r, "matching the pre_tokenizer's pattern");
+			return fail_pcre2(err, r, "matching a pattern");
 		if (span[0] > span[1] || span[0] < w->at)
 			return tc_fail(err, TC_DATA, "a pattern matches backwards");
 		if (span[0] != span[1] || !w->matched || w->last_end != span[1]) {

@@ -2,6 +2,7 @@
 #ifndef TC_TOKEN_PATTERN_H
 #define TC_TOKEN_PATTERN_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,6 +19,9 @@ enum tc_pattern_syntax {
 int tc_pattern_compile(struct tc_pattern **out, enum tc_pattern_syntax syntax, const char *s, size_t n,
     struct tc_err *err) TC_MUST_CHECK;
 void tc_pattern_free(struct tc_pattern *p);
+
+/* Compiles o's field "pattern": {"String": TEXT} or {"Regex": PATTERN}. */
+int tc_field_pattern(const json_t *o, const char *where, struct tc_pattern **out, struct tc_err *err) TC_MUST_CHECK;
 
 /* Where a walk over s[0..n) is.  {0} is its start. */
 struct tc_pattern_walk {

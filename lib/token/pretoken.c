@@ -1,5 +1,5 @@
-/* Design: every type of pre-tokenizer becomes a few of three primitive steps
- * (prefix, split, spell).  A piece goes through all steps before the next
+/* Design: every type of pre-tokenizer becomes a few of four primitive steps
+ * (prefix, split, spell, metaspace).  A piece goes through all steps before the next
  * piece is looked at, so nothing is kept but one scratch buffer a step, and
  * the words arrive at the model while they are in cache. */
 #include "token/pretoken.h"
@@ -11,6 +11,7 @@
 #include "token/bytelevel.h"
 #include "token/pattern.h"
 #include "token/section.h"
+#include "token/utf8.h"
 
 enum {
 	STEPS_MAX = 64
@@ -28,13 +29,23 @@ static const char gpt2_pattern[] =
 
 struct pass;
 struct step;
-typedef int step_run(struct pass *pass, size_t i, const char *s, size_t n);
+/* first: the piece stands at the start of what is encoded. */
+typedef int step_run(struct pass *pass, size_t i, const char *s, size_t n, bool first);
+
+enum scheme { ALWAYS, FIRST, NEVER, SCHEMES };
+
+static const char *const scheme_names[SCHEMES] = { "always", "first", "never" };
+
 
 struct step {
 	step_run *run;
 	struct tc_pattern *pattern;
 	enum behaviour behaviour;
 	bool invert;
+	char space[4];       /* Metaspace: what stands for a space, */
+	size_t space_bytes;
+	enum scheme scheme;  /* when there is one more in front, */
+	bool split;          /* and whether words start at them */
 	struct tc_buf scratch;
 };
 
@@ -54,38 +65,38 @@ struct pass {
 
 /* A piece that step i - 1 made. */
 static int
-hand_on(struct pass *pass, size_t i, const char *s, size_t n)
+hand_on(struct pass *pass, size_t i, const char *s, size_t n, bool first)
 {
 	if (n == 0)
 		return 0;
 	if (i == pass->n_steps)
 		return pass->word(pass->ctx, s, n, pass->err);
-	return pass->p->steps[i].run(pass, i, s, n);
+	return pass->p->steps[i].run(pass, i, s, n, first);
 }
 
 /* A space in front, unless there is one. */
 static int
-run_prefix(struct pass *pass, size_t i, const char *s, size_t n)
+run_prefix(struct pass *pass, size_t i, const char *s, size_t n, bool first)
 {
 	struct tc_buf *b = &pass->p->steps[i].scratch;
 
 	if (s[0] == ' ')
-		return hand_on(pass, i + 1, s, n);
+		return hand_on(pass, i + 1, s, n, first);
 	b->n = 0;
 	if (tc_buf_append(b, " ", 1, pass->err) < 0 || tc_buf_append(b, s, n, pass->err) < 0)
 		return -1;
-	return hand_on(pass, i + 1, (const char *)b->p, b->n);
+	return hand_on(pass, i + 1, (const char *)b->p, b->n, first);
 }
 
 static int
-run_spell(struct pass *pass, size_t i, const char *s, size_t n)
+run_spell(struct pass *pass, size_t i, const char *s, size_t n, bool first)
 {
 	struct tc_buf *b = &pass->p->steps[i].scratch;
 
 	b->n = 0;
 	if (tc_bytelevel_spell(s, n, b, pass->err) < 0)
 		return -1;
-	return hand_on(pass, i + 1, (const char *)b->p, b->n);
+	return hand_on(pass, i + 1, (const char *)b->p, b->n, first);
 }
 
 /* The state of a split: the piece [from, to) that may still grow. */
@@ -95,6 +106,7 @@ struct splitter {
 	const char *s;
 	size_t from, to;
 	bool open;
+	bool first;
 	bool matched; /* the range before was a match */
 };
 
@@ -104,7 +116,7 @@ flush(struct splitter *x)
 	if (!x->open)
 		return 0;
 	x->open = false;
-	return hand_on(x->pass, x->i + 1, x->s + x->from, x->to - x->from);
+	return hand_on(x->pass, x->i + 1, x->s + x->from, x->to - x->from, x->first && x->from == 0);
 }
 
 /* Does this range continue the open piece? */
@@ -146,10 +158,10 @@ take_range(struct splitter *x, const struct step *step, size_t from, size_t to, 
 }
 
 static int
-run_split(struct pass *pass, size_t i, const char *s, size_t n)
+run_split(struct pass *pass, size_t i, const char *s, size_t n, bool first)
 {
 	const struct step *step = &pass->p->steps[i];
-	struct splitter x = { .pass = pass, .i = i, .s = s };
+	struct splitter x = { .pass = pass, .i = i, .s = s, .first = first };
 	struct tc_pattern_walk walk = {0};
 	size_t from, to, done = 0;
 	int r;
@@ -164,6 +176,49 @@ run_split(struct pass *pass, size_t i, const char *s, size_t n)
 	if (r < 0 || (done != n && take_range(&x, step, done, n, false) < 0))
 		return -1;
 	return flush(&x);
+}
+
+static int
+append_spaced(const struct step *step, const char *s, size_t n, struct tc_buf *out, struct tc_err *err)
+{
+	for (size_t i = 0; i < n;) {
+		const char *space = memchr(s + i, ' ', n - i);
+		size_t to = space ? (size_t)(space - s) : n;
+
+		if (tc_buf_append(out, s + i, to - i, err) < 0 ||
+		    (space && tc_buf_append(out, step->space, step->space_bytes, err) < 0))
+			return -1;
+		i = to + 1;
+	}
+	return 0;
+}
+
+/* Spaces become the step's own, and words start at them. */
+static int
+run_metaspace(struct pass *pass, size_t i, const char *s, size_t n, bool first)
+{
+	struct step *step = &pass->p->steps[i];
+	struct tc_buf *b = &step->scratch;
+	size_t k = step->space_bytes;
+	bool there = s[0] == ' ' || (n >= k && memcmp(s, step->space, k) == 0);
+
+	b->n = 0;
+	if (!there && (step->scheme == ALWAYS || (step->scheme == FIRST && first)) &&
+	    tc_buf_append(b, step->space, k, pass->err) < 0)
+		return -1;
+	if (append_spaced(step, s, n, b, pass->err) < 0)
+		return -1;
+	for (size_t from = 0, to; from < b->n; from = to) {
+		size_t skip = b->n - from < k ? b->n - from : k;
+		const char *next = step->split ? memmem(b->p + from + skip, b->n - from - skip, step->space, k) : NULL;
+
+		if (next && memcmp(b->p + from, step->space, k) != 0)
+			next = memmem(b->p + from, b->n - from, step->space, k);
+		to = next ? (size_t)(next - (const char *)b->p) : b->n;
+		if (hand_on(pass, i + 1, (const char *)b->p + from, to - from, first && from == 0) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 /* NULL and *err when there are too many. */
@@ -223,45 +278,121 @@ add_digits(void *ctx, const json_t *o, struct tc_err *err)
 	    individual ? ISOLATED : CONTIGUOUS, false, err);
 }
 
+/* *b stays as it is when the field is absent and not needed. */
 static int
-find_behaviour(const char *name, enum behaviour *b, struct tc_err *err)
+find_behaviour(const json_t *o, const char *where, bool needed, enum behaviour *b, struct tc_err *err)
 {
+	const char *name;
+	size_t n;
+
+	if (!needed && !json_object_get(o, "behavior"))
+		return 0;
+	if (tc_field_string(o, where, "behavior", &name, &n, err) < 0)
+		return -1;
 	for (int i = 0; i < BEHAVIOURS; i++) {
 		if (strcmp(name, behaviour_names[i]) == 0) {
 			*b = (enum behaviour)i;
 			return 0;
 		}
 	}
-	return tc_fail(err, TC_DATA, "pre_tokenizer 'Split': behavior '%.64s' is not supported", name);
+	return tc_fail(err, TC_DATA, "%s: behavior '%.64s' is not supported", where, name);
 }
 
 static int
 add_split_type(void *ctx, const json_t *o, struct tc_err *err)
 {
 	static const char where[] = "pre_tokenizer 'Split'";
-	const json_t *pattern = json_object_get(o, "pattern");
-	bool literal = json_object_get(pattern, "String") != NULL;
-	const char *text, *name;
-	size_t n, name_bytes;
-	enum behaviour behaviour = ISOLATED;
-	bool invert = false;
+	struct step *step = add_step(ctx, run_split, err);
 
-	if (!json_is_object(pattern) || json_object_size(pattern) != 1)
-		return tc_fail(err, TC_DATA, "%s: 'pattern' is neither {\"String\"} nor {\"Regex\"}", where);
-	if (tc_field_string(pattern, where, literal ? "String" : "Regex", &text, &n, err) < 0 ||
-	    tc_field_string(o, where, "behavior", &name, &name_bytes, err) < 0 ||
-	    find_behaviour(name, &behaviour, err) < 0 ||
-	    tc_field_bool(o, where, "invert", &invert, err) < 0)
+	if (!step || tc_field_pattern(o, where, &step->pattern, err) < 0 ||
+	    find_behaviour(o, where, true, &step->behaviour, err) < 0)
 		return -1;
-	if (add_split(ctx, literal ? TC_PATTERN_LITERAL : TC_PATTERN_ONIG, text, n, behaviour, invert, err) < 0)
-		return tc_err_at(err, "%s", where);
-	return 0;
+	return tc_field_bool(o, where, "invert", &step->invert, err);
+}
+
+static int
+add_whitespace(void *ctx, const json_t *o, struct tc_err *err)
+{
+	/* \w and \s of Rust's regex, which aren't quite Oniguruma's */
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}"
+	static const char pattern[] = "[" WORD "]+|[^" WORD "\\p{White_Space}]+";
+#undef WORD
+
+	(void)o;
+	return add_split(ctx, TC_PATTERN_PCRE2, pattern, sizeof(pattern) - 1, REMOVED, true, err);
+}
+
+static int
+add_whitespace_split(void *ctx, const json_t *o, struct tc_err *err)
+{
+	static const char pattern[] = "\\p{White_Space}";
+
+	(void)o;
+	return add_split(ctx, TC_PATTERN_PCRE2, pattern, sizeof(pattern) - 1, REMOVED, false, err);
+}
+
+static int
+add_punctuation(void *ctx, const json_t *o, struct tc_err *err)
+{
+	static const char pattern[] = "[\\p{P}$+<=>^`|~]"; /* and ASCII's that are symbols to Unicode */
+	enum behaviour behaviour = ISOLATED;
+
+	if (find_behaviour(o, "pre_tokenizer 'Punctuation'", false, &behaviour, err) < 0)
+		return -1;
+	return add_split(ctx, TC_PATTERN_PCRE2, pattern, sizeof(pattern) - 1, behaviour, false, err);
+}
+
+static int
+read_scheme(struct step *step, const json_t *o, const char *where, struct tc_err *err)
+{
+	const json_t *v = json_object_get(o, "prepend_scheme");
+	bool prefix = true;
+
+	if (tc_field_optional_bool(o, where, "add_prefix_space", &prefix, err) < 0)
+		return -1;
+	step->scheme = prefix ? ALWAYS : NEVER;
+	if (!v || json_is_null(v))
+		return 0;
+	for (int i = 0; json_is_string(v) && i < SCHEMES; i++) {
+		if (strcmp(json_string_value(v), scheme_names[i]) != 0)
+			continue;
+		step->scheme = (enum scheme)i;
+		return prefix || i == NEVER ? 0 :
+		    tc_fail(err, TC_DATA, "%s: 'add_prefix_space' and 'prepend_scheme' differ", where);
+	}
+	return tc_fail(err, TC_DATA, "%s: 'prepend_scheme' is not always, first or never", where);
+}
+
+static int
+add_metaspace(void *ctx, const json_t *o, struct tc_err *err)
+{
+	static const char where[] = "pre_tokenizer 'Metaspace'";
+	struct step *step = add_step(ctx, run_metaspace, err);
+	const char *text;
+	size_t n, used;
+
+	if (!step || tc_field_string(o, where, "replacement", &text, &n, err) < 0)
+		return -1;
+	if (n > 0)
+		tc_utf8_get((const unsigned char *)text, &used);
+	if (n == 0 || used != n)
+		return tc_fail(err, TC_DATA, "%s: 'replacement' is not one character", where);
+	memcpy(step->space, text, n);
+	step->space_bytes = n;
+	step->split = true;
+	if (read_scheme(step, o, where, err) < 0)
+		return -1;
+	return tc_field_optional_bool(o, where, "split", &step->split, err);
 }
 
 static const struct tc_kind kinds[] = {
 	{ "ByteLevel", add_byte_level },
 	{ "Digits", add_digits },
+	{ "Metaspace", add_metaspace },
+	{ "Punctuation", add_punctuation },
 	{ "Split", add_split_type },
+	{ "Whitespace", add_whitespace },
+	{ "WhitespaceSplit", add_whitespace_split },
 };
 
 static const struct tc_section pre_tokenizer = {
@@ -303,11 +434,11 @@ tc_pretoken_gives_bytes(const struct tc_pretoken *p)
 }
 
 int
-tc_pretoken_run(struct tc_pretoken *p, const char *text, size_t n, tc_pretoken_word *word, void *ctx,
+tc_pretoken_run(struct tc_pretoken *p, const char *text, size_t n, bool first, tc_pretoken_word *word, void *ctx,
     struct tc_err *err)
 {
 	/* The model looks bytes up faster than it would their spelling. */
 	struct pass pass = { p, p->n_steps - tc_pretoken_gives_bytes(p), word, ctx, err };
 
-	return hand_on(&pass, 0, text, n);
+	return hand_on(&pass, 0, text, n, first);
 }

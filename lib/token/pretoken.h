@@ -18,10 +18,11 @@ void tc_pretoken_free(struct tc_pretoken *p);
  * bytelevel.h; else they are spelled already. */
 bool tc_pretoken_gives_bytes(const struct tc_pretoken *p);
 
-/* Calls word(ctx, ...) for each word of text, in order; text is valid UTF-8.
- * A word is never empty and lives until the call returns. */
+/* Calls word(ctx, ...) for each word of text, in order; text is valid UTF-8,
+ * and first says whether it stands at the start of what is encoded.  A word
+ * is never empty and lives until the call returns. */
 typedef int tc_pretoken_word(void *ctx, const char *s, size_t n, struct tc_err *err);
-int tc_pretoken_run(struct tc_pretoken *p, const char *text, size_t n, tc_pretoken_word *word, void *ctx,
-    struct tc_err *err) TC_MUST_CHECK;
+int tc_pretoken_run(struct tc_pretoken *p, const char *text, size_t n, bool first, tc_pretoken_word *word,
+    void *ctx, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -7,16 +7,20 @@
 #include "token/added.h"
 #include "token/bpe.h"
 #include "token/decoder.h"
+#include "token/normalizer.h"
 #include "token/post.h"
 #include "token/pretoken.h"
 #include "token/section.h"
+#include "token/unigram.h"
 #include "token/vocab.h"
 
 struct tc_tokenizer {
 	struct tc_vocab vocab;
+	struct tc_normalizer *normalizer;
 	struct tc_added *added;
 	struct tc_pretoken *pretoken;
-	struct tc_bpe *bpe;
+	struct tc_bpe *bpe;         /* the model: this or that */
+	struct tc_unigram *unigram;
 	struct tc_post post;
 	struct tc_decoder decoder;
 };
@@ -28,17 +32,16 @@ tc_tokenizer_free(struct tc_tokenizer *t)
 		return;
 	tc_decoder_free(&t->decoder);
 	tc_post_free(&t->post);
+	tc_unigram_free(t->unigram);
 	tc_bpe_free(t->bpe);
 	tc_pretoken_free(t->pretoken);
 	tc_added_free(t->added);
+	tc_normalizer_free(t->normalizer);
 	tc_vocab_free(&t->vocab);
 	free(t);
 }
 
 /* --- loading --- */
-
-/* No normalizer has a row yet; a Sequence of none is fine. */
-static const struct tc_section normalizer = { "normalizer", "normalizers", NULL, 0 };
 
 static int
 check_version(const json_t *root, struct tc_err *err)
@@ -51,33 +54,36 @@ check_version(const json_t *root, struct tc_err *err)
 	    json_is_string(v) ? json_string_value(v) : "?");
 }
 
-/* GPT-2's own file has no type. */
+/* A file without a type has BPE, as GPT-2's own, unless its vocabulary is a list. */
 static int
-check_model(const json_t *model, struct tc_err *err)
+load_model(struct tc_tokenizer *t, const json_t *model, struct tc_err *err)
 {
 	const json_t *type = json_object_get(model, "type");
+	const char *name = json_is_array(json_object_get(model, "vocab")) ? "Unigram" : "BPE";
 
 	if (!json_is_object(model))
 		return tc_fail(err, TC_DATA, "'model' is not an object");
 	if (type && !json_is_string(type))
 		return tc_fail(err, TC_DATA, "model: 'type' is not a string");
-	if (type && strcmp(json_string_value(type), "BPE") != 0)
-		return tc_fail(err, TC_DATA, "model '%.64s' is not supported", json_string_value(type));
-	return 0;
+	if (type)
+		name = json_string_value(type);
+	if (strcmp(name, "BPE") == 0)
+		return tc_bpe_load(&t->bpe, &t->vocab, model, tc_pretoken_gives_bytes(t->pretoken), err);
+	if (strcmp(name, "Unigram") == 0)
+		return tc_unigram_load(&t->unigram, &t->vocab, model, err);
+	return tc_fail(err, TC_DATA, "model '%.64s' is not supported", name);
 }
 
 static int
 load_sections(struct tc_tokenizer *t, const json_t *root, struct tc_err *err)
 {
-	const json_t *model = json_object_get(root, "model");
-
 	if (!json_is_object(root))
 		return tc_fail(err, TC_DATA, "not an object");
-	if (check_version(root, err) < 0 || check_model(model, err) < 0 ||
-	    tc_section_load(&normalizer, json_object_get(root, "normalizer"), NULL, err) < 0 ||
+	if (check_version(root, err) < 0 ||
+	    tc_normalizer_load(&t->normalizer, json_object_get(root, "normalizer"), err) < 0 ||
 	    tc_pretoken_load(&t->pretoken, json_object_get(root, "pre_tokenizer"), err) < 0 ||
-	    tc_bpe_load(&t->bpe, &t->vocab, model, tc_pretoken_gives_bytes(t->pretoken), err) < 0 ||
-	    tc_added_load(&t->added, &t->vocab, json_object_get(root, "added_tokens"), err) < 0 ||
+	    load_model(t, json_object_get(root, "model"), err) < 0 ||
+	    tc_added_load(&t->added, &t->vocab, t->normalizer, json_object_get(root, "added_tokens"), err) < 0 ||
 	    tc_post_load(&t->post, json_object_get(root, "post_processor"), err) < 0)
 		return -1;
 	return tc_decoder_load(&t->decoder, json_object_get(root, "decoder"), &t->vocab, err);
@@ -131,17 +137,18 @@ encode_word(void *ctx, const char *s, size_t n, struct tc_err *err)
 {
 	struct encoding *e = ctx;
 
-	return tc_bpe_encode(e->t->bpe, s, n, &e->ids, err);
+	return e->t->bpe ? tc_bpe_encode(e->t->bpe, s, n, &e->ids, err) :
+	    tc_unigram_encode(e->t->unigram, s, n, &e->ids, err);
 }
 
 static int
-encode_part(void *ctx, uint32_t id, const char *s, size_t n, struct tc_err *err)
+encode_part(void *ctx, uint32_t id, const char *s, size_t n, bool first, struct tc_err *err)
 {
 	struct encoding *e = ctx;
 
 	if (id != TC_NO_ID)
 		return tc_ids_append(&e->ids, &id, 1, err);
-	return tc_pretoken_run(e->t->pretoken, s, n, encode_word, e, err);
+	return tc_pretoken_run(e->t->pretoken, s, n, first, encode_word, e, err);
 }
 
 static int
@@ -185,21 +192,14 @@ int
 tc_tokenizer_decode(const struct tc_tokenizer *t, const uint32_t *ids, size_t count, bool skip_special,
     struct tc_buf *out, struct tc_err *err)
 {
-	bool first = true;
+	struct tc_decoding d = { out->n > 0, out->n > 0 ? SIZE_MAX : 0 };
 
 	for (size_t i = 0; i < count; i++) {
-		const unsigned char *s;
-		size_t n;
-
 		if (ids[i] >= t->vocab.n_ids || !t->vocab.tokens[ids[i]].flags)
 			continue;
 		if (skip_special && tc_tokenizer_is_special(t, ids[i]))
 			continue;
-		if (t->decoder.spaced && !first && tc_buf_append(out, " ", 1, err) < 0)
-			return -1;
-		first = false;
-		s = tc_decoder_bytes(&t->decoder, ids[i], &n);
-		if (tc_buf_append(out, s, n, err) < 0)
+		if (tc_decoder_append(&t->decoder, &d, &t->vocab, ids[i], out, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -1,8 +1,9 @@
 /* tokenizer.h - text to token ids and back, as Hugging Face's tokenizers does
  * it from a tokenizer.json: the same ids for the same file.
  *
- * Supported: byte-level BPE.  A type or setting that would change the ids and
- * that we don't know is refused by its name when the file is loaded, never
+ * Supported: byte-level BPE, and SentencePiece's BPE (with byte_fallback) and
+ * Unigram with their normalizers.  A type or setting that would change the ids
+ * and that we don't know is refused by its name when the file is loaded, never
  * ignored.  The "truncation" and "padding" sections are ignored: they are
  * the caller's business.
  *
@@ -33,7 +34,7 @@ void tc_tokenizer_free(struct tc_tokenizer *t); /* NULL is fine */
 /* The ids of text[0..n), which may hold NUL: a list for free(3) in *ids (not
  * NULL even when it is empty) and its length in *count; on error NULL and 0.
  * Added tokens such as <|im_start|> are recognised wherever they stand in the
- * text.  add_special: also puts around it what the post_processor's template
+ * text, or its normalized form, as they want.  add_special: also puts around it what the post_processor's template
  * says (a BOS token, say).  Time is linear in n, but for single words longer
  * than usual: n log n.
  * TC_DATA: "invalid UTF-8 at byte N", or a pattern that takes too long. */
@@ -41,14 +42,16 @@ int tc_tokenizer_encode(struct tc_tokenizer *t, const char *text, size_t n, bool
     size_t *count, struct tc_err *err) TC_MUST_CHECK;
 
 /* Appends the bytes of the ids to *out; skip_special leaves special tokens
- * out.  An id that has no token stands for no bytes (models pad their
+ * out.  An empty *out is the start of a text, where SentencePiece's decoders
+ * drop a space; with anything else in it the ids continue that text.  An id that has no token stands for no bytes (models pad their
  * vocabulary).  The bytes of a whole text are UTF-8, those of a part of its
  * ids may end inside a character: tc_utf8_lossy() makes of them what Hugging
- * Face's decode() prints.
+ * Face's decode() prints (but for bytes of a ByteFallback decoder that aren't
+ * UTF-8: there it prints one U+FFFD for each byte of their run).
  *
- * Streaming: decode each id as it comes, appending to one buffer.  The
- * concatenation is what decoding all ids at once gives, but for files whose
- * "decoder" is null, where a space goes between the tokens of one call.  To
+ * Streaming: decode each id as it comes, appending to one buffer.  The result
+ * is what decoding all ids at once gives, but where the first of them stand
+ * for no text (a special token left out, a lone space that is dropped).  To
  * show only whole characters, print up to tc_utf8_check()'s bad_offset and
  * keep the rest (at most 3 bytes) until the next id or the end. */
 int tc_tokenizer_decode(const struct tc_tokenizer *t, const uint32_t *ids, size_t count, bool skip_special,
