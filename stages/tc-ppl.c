@@ -257,6 +257,20 @@ take_tokens(struct scored *m, const struct tc_record *r, struct tc_err *err)
 	return 0;
 }
 
+/* Token ids mean the same to both models. */
+static int
+check_same_vocabulary(const struct ppl *p, struct tc_err *err)
+{
+	const struct scored *m = &p->model, *b = &p->base;
+
+	if (m->forward.config.vocab != b->forward.config.vocab)
+		return tc_fail(err, TC_DATA, "its vocabulary has %zu entries, the model's %zu",
+		    b->forward.config.vocab, m->forward.config.vocab);
+	if (m->tokenizer_hash && b->tokenizer_hash && m->tokenizer_hash != b->tokenizer_hash)
+		return tc_fail(err, TC_DATA, "its tokenizer is not the model's");
+	return 0;
+}
+
 static int
 take_record(struct ppl *p, struct scored *m, const struct tc_record *r)
 {
@@ -277,7 +291,7 @@ take_record(struct ppl *p, struct scored *m, const struct tc_record *r)
 	if (r->kind != TC_KIND_TENSOR && r->kind != TC_KIND_REF)
 		return 0;
 	if (!m->forward.exec.config) {
-		if (m == &p->model && prepare_text(p) < 0)
+		if ((m == &p->model ? prepare_text(p) : check_same_vocabulary(p, err)) < 0)
 			return -1;
 		if (start_forward(p, m) < 0)
 			return -1;
@@ -312,20 +326,6 @@ run_model(struct ppl *p, struct scored *m)
 		return -1;
 	tc_sha256_end(&m->hash, m->sha256);
 	return tc_forward_finish(&m->forward, err);
-}
-
-/* Token ids mean the same to both models. */
-static int
-check_same_vocabulary(const struct ppl *p, struct tc_err *err)
-{
-	const struct scored *m = &p->model, *b = &p->base;
-
-	if (m->forward.config.vocab != b->forward.config.vocab)
-		return tc_fail(err, TC_DATA, "--base: its vocabulary has %zu entries, the model's %zu",
-		    b->forward.config.vocab, m->forward.config.vocab);
-	if (m->tokenizer_hash && b->tokenizer_hash && m->tokenizer_hash != b->tokenizer_hash)
-		return tc_fail(err, TC_DATA, "--base: its tokenizer is not the model's");
-	return 0;
 }
 
 static int
@@ -552,12 +552,8 @@ run(struct ppl *p)
 
 	if (tc_cli_model(cli, 0, &p->model.source) < 0 || run_model(p, &p->model) < 0)
 		return -1;
-	if (p->a->base) {
-		if (tc_cli_model_path(cli, p->a->base, &p->base.source) < 0 || run_model(p, &p->base) < 0)
-			return tc_err_at(&cli->err, "--base");
-		if (check_same_vocabulary(p, &cli->err) < 0)
-			return -1;
-	}
+	if (p->a->base && (tc_cli_model_path(cli, p->a->base, &p->base.source) < 0 || run_model(p, &p->base) < 0))
+		return tc_err_at(&cli->err, "--base");
 	if (score(p) < 0 || sum_windows(p) < 0)
 		return -1;
 	return report(p);

@@ -217,7 +217,7 @@ statistics() {
 	fails 2 'tokens-only excludes' tc-calib demo --tokens-only --stats-only
 	fails_midway 2 'seqlen 5000: the model has 1024 positions' tc-calib demo -q --seqlen 5000
 	fails_midway 2 'text and --ids exclude' tc-calib demo --text x --ids y
-	fails_midway 2 'shard 9/9: there are only 3 sequences' tc-calib draft -q --samples 3 --seqlen 16 --shard 9/9
+	fails_midway 2 'shard 1/9: there are only 3 sequences' tc-calib draft -q --samples 3 --seqlen 16 --shard 1/9
 	fails 2 'unknown option' tc-calib demo --bits 4
 }
 

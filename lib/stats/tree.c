@@ -68,8 +68,11 @@ tc_tree_push(struct tc_tree *t, struct tc_node node, void *value, struct tc_err 
 {
 	const struct tc_node *last = t->n ? &t->node[t->n - 1] : NULL;
 
-	if (t->n == TC_TREE_NODES_MAX || node.level >= 63 || node.index > UINT64_MAX >> (node.level + 1) ||
-	    (last && tc_node_first(last) + tc_node_sequences(last) > tc_node_first(&node))) {
+	if (node.level >= 63 || node.index > UINT64_MAX >> (node.level + 1)) {
+		free(value);
+		return tc_fail(err, TC_DATA, "a statistic has no subtree %llu of level %u", (unsigned long long)node.index, node.level);
+	}
+	if (t->n == TC_TREE_NODES_MAX || (last && tc_node_first(last) + tc_node_sequences(last) > tc_node_first(&node))) {
 		free(value);
 		return tc_fail(err, TC_DATA, "sequence %llu: a statistic covers it twice or out of order",
 		    (unsigned long long)tc_node_first(&node));

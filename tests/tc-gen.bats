@@ -1,0 +1,125 @@
+#!/usr/bin/env bats
+# tc-gen: greedy and sampled generation.
+
+load lib
+
+# Greedy ids of the reference (PyTorch, f32): 24 given, 40 generated.
+@test "tc-gen continues the fixtures as the reference does" {
+	need_shared fixtures/tiny/qwen2/ref.safetensors
+	for m in qwen2 llama; do
+		"$PYTHON" - "$TINY/$m/ref.safetensors" <<'P' >want
+import json, struct, sys
+f = open(sys.argv[1], "rb")
+n, = struct.unpack("<Q", f.read(8))
+h = json.loads(f.read(n))["greedy"]
+a, b = h["data_offsets"]
+f.seek(8 + n + a)
+size = {"I32": "i", "I64": "q"}[h["dtype"]]
+ids = struct.unpack("<%d%s" % ((b - a) // struct.calcsize(size), size), f.read(b - a))
+json.dump([list(ids[:24])], open("prompt.json", "w"))
+print(json.dumps(list(ids[24:])))
+P
+		tc-gen "$TINY/$m" --ids prompt.json -n 40 --json >got
+		[ "$(jq -c .ids got)" = "$(jq -c . want)" ]
+	done
+}
+
+@test "tc-gen gives the reference's greedy ids, with and without repetition penalty" {
+	need_shared fixtures/reference.json
+	n=$(jq '.generate | length' "$TC_SHARED/fixtures/reference.json")
+	[ "$n" -gt 0 ]
+	for ((i = 0; i < n; i++)); do
+		jq ".generate[$i]" "$TC_SHARED/fixtures/reference.json" >ref
+		tc-gen demo --json -n 64 --prompt "$(jq -r .prompt ref)" --repeat-penalty "$(jq .repetition_penalty ref)" >got
+		[ "$(jq '.ids | length' got)" -ge 60 ]
+		jq -e --slurpfile r ref '.ids == ($r[0].ids | .[(length - 64):])' got
+	done
+}
+
+@test "tc-gen: the same ids at 1 and 2 threads, from a pipe, a file and a directory" {
+	tc-gen demo -n 24 --json --threads 1 | jq -c .ids >a
+	tc-gen demo -n 24 --json --threads 2 | jq -c .ids >b
+	tc-import demo | tc-gen - -n 24 --json | jq -c .ids >c
+	tc-import demo -o m.tcs
+	tc-gen m.tcs -n 24 --json | jq -c .ids >d
+	cmp a b && cmp a c && cmp a d
+}
+
+@test "tc-gen runs packed weights as their dense export" {
+	tc-import "$TINY/llama" | tc-quant -q --bits 4 --group 16 --embed same --head same -o q.tcs
+	tc-export q.tcs -o dense
+	ids 1 12 >p.json
+	tc-gen q.tcs --ids p.json -n 20 --json | jq -c .ids >a
+	tc-gen dense --ids p.json -n 20 --json | jq -c .ids >b
+	cmp a b
+}
+
+@test "tc-gen: a seed gives the same sample again, another seed another" {
+	tc-gen demo -n 24 --temp 1 --seed 1 --json | jq -c .ids >a
+	tc-gen demo -n 24 --temp 1 --seed 1 --json | jq -c .ids >b
+	tc-gen demo -n 24 --temp 1 --seed 2 --json | jq -c .ids >c
+	cmp a b
+	! cmp -s a c
+}
+
+@test "tc-gen: top-k 1 and a tiny top-p are greedy" {
+	tc-gen demo -n 16 --json | jq -c .ids >greedy
+	tc-gen demo -n 16 --temp 2 --top-k 1 --json | jq -c .ids >k
+	tc-gen demo -n 16 --temp 2 --top-p 0.000001 --json | jq -c .ids >p
+	cmp greedy k && cmp greedy p
+}
+
+@test "tc-gen ends before a stop string, which is not printed" {
+	tc-gen demo -n 40 --prompt "SQLite is a C library that" >whole
+	grep -q 'database' whole
+	tc-gen demo -n 40 --prompt "SQLite is a C library that" --stop database >cut
+	[ "$(cat cut)" = "$(sed -n '1s/database.*//p' whole)" ]
+}
+
+@test "tc-gen: text is the prompt and what follows; --json has the documented keys" {
+	tc-gen demo -n 8 --prompt "The index" >text
+	tc-gen demo -n 8 --prompt "The index" --json >json
+	[ "$(cat text)" = "$(jq -r '.prompt + .text' json)" ]
+	[ "$(jq -c '[(.ids | length), (.metrics | keys)]' json)" = '[8,["distinct_2","ended","longest_repeat","rep_4"]]' ]
+}
+
+@test "tc-gen --prompts takes lines and JSON lines, one object each" {
+	printf 'A table\n\n{"prompt": "An index"}\n' >prompts
+	tc-gen demo --prompts prompts -n 4 --json >out
+	[ "$(jq -c -s 'map(.prompt)' out)" = '["A table","An index"]' ]
+}
+
+@test "tc-gen: figures of collapse on a model that loops" {
+	tc-gen demo -n 200 --json >out
+	[ "$(jq '.metrics.rep_4 > 0.3 and .metrics.longest_repeat > 20 and .metrics.distinct_2 < 0.7' out)" = true ]
+}
+
+@test "tc-gen refuses bad options and prompts" {
+	fails 2 'temp' tc-gen demo --temp -1
+	fails 2 'top-p' tc-gen demo --top-p 1.5
+	fails 2 'tokens' tc-gen demo -n 0
+	fails 2 'exclude each other' tc-gen demo --prompt a --prompts b
+	fails 66 'nothere' tc-gen demo --prompts nothere
+	fails 65 'prompt 1 is empty' tc-gen demo --prompt ''
+	printf '{"text": "no prompt"}\n' >bad
+	fails 65 'no "prompt"' tc-gen demo --prompts bad
+	fails 65 'invalid UTF-8' tc-gen demo --prompt $'\xff'
+	fails 65 'no tokenizer' tc-gen "$TINY/llama" --prompt hello
+	echo '[[1, 400]]' >ids.json
+	fails 65 'outside the vocabulary' tc-gen "$TINY/llama" --ids ids.json --json
+	ids 1 300 >long.json
+	fails 65 'positions' tc-gen "$TINY/llama" --ids long.json --json
+}
+
+@test "tc-gen refuses bad streams" {
+	refuses_bad_streams tc-gen -n 2
+	tc-calib "$TINY/llama" -q --ids <(ids 2 16) --stats-only -o stats.tcs
+	fails 65 'embedding is missing' tc-gen stats.tcs --ids <(ids 1 4) --json
+}
+
+@test "tc-gen: a closed pipe ends it in silence, a full disk is exit 74" {
+	tc-gen demo -q -n 400 2>err | head -c 10 >/dev/null
+	[ ! -s err ]
+	run -74 --separate-stderr bash -c 'tc-gen demo -n 4 >/dev/full'
+	[[ $stderr == *"No space left"* ]]
+}
