@@ -4,7 +4,8 @@
  * left for the safetensors header, which comes last.  Data must have no holes
  * and each tensor must be aligned to its type: those with an odd number of
  * 16-bit values, after which an f32 tensor could not stand, are spooled and
- * go to the end. */
+ * go to the end.  Tensors that the checkpoint keeps fused or transposed are
+ * gathered until they are whole. */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -44,6 +45,17 @@ static const struct tc_stage stage = {
 	.common_offset = offsetof(struct args, common),
 };
 
+/* A tensor of the checkpoint of which some parts have come; values of all
+ * dense types are exact in f32. */
+struct gathered {
+	struct tc_tensor t;         /* as the checkpoint has it, dense f32 */
+	float *values;
+	size_t rows, have;          /* outputs in all and so far */
+	enum tc_dtype dtype;        /* of all parts so far */
+	bool mixed;
+};
+#define GATHERED_MAX 4              /* at a time: weights and biases of one fusion, one of another */
+
 struct export {
 	const struct args *a;
 	struct tc_cli *cli;
@@ -57,6 +69,7 @@ struct export {
 	int spool;                  /* or -1 */
 	struct tc_tensor *late;
 	size_t nlate;
+	struct gathered gathered[GATHERED_MAX];
 	/* for conversions */
 	float *values;
 	void *converted;
@@ -217,19 +230,101 @@ note_late(struct export *x, const struct tc_tensor *t, enum tc_dtype dtype, stru
 }
 
 static int
-take_tensor(struct export *x, const struct tc_tensor *t, struct tc_err *err)
+put_tensor(struct export *x, const struct tc_tensor *t, enum tc_dtype dtype, struct tc_err *err)
 {
-	enum tc_dtype dtype = target_dtype(x, t);
 	bool late = tc_dtypes[dtype].size_bytes < sizeof(float) && tc_tensor_elements(t) % 2 == 1;
 
-	if (tc_config_check(&x->config, t, err) < 0 ||
-	    (late ? note_late(x, t, dtype, err) : tc_st_writer_declare(x->writer, t->name, dtype, t->ndim, t->shape, err)) < 0)
+	if ((late ? note_late(x, t, dtype, err) : tc_st_writer_declare(x->writer, t->name, dtype, t->ndim, t->shape, err)) < 0)
 		return -1;
-	x->tensors++;
-	tc_cli_progress(x->cli, "%s", t->name);
 	if (t->format.encoding == TC_DENSE && t->format.dtype == dtype)
 		return put_as_it_is(x, t, late, err);
 	return put_converted(x, t, dtype, late, err);
+}
+
+/* The tensor of the checkpoint that t is a part of, begun if need be. */
+static struct gathered *
+gathered_for(struct export *x, const struct tc_tensor *t, const struct tc_origin *o, struct tc_err *err)
+{
+	struct gathered *g = NULL;
+
+	for (int i = 0; i < GATHERED_MAX; i++) {
+		if (x->gathered[i].values && strcmp(x->gathered[i].t.name, o->name) == 0)
+			return &x->gathered[i];
+		if (!x->gathered[i].values)
+			g = &x->gathered[i];
+	}
+	if (!g) {
+		tc_fail(err, TC_DATA, "tensor '%s': comes before %s is whole", t->name, x->gathered[0].t.name);
+		return NULL;
+	}
+	*g = (struct gathered){ .t = *t, .rows = o->rows, .dtype = target_dtype(x, t) };
+	snprintf(g->t.name, sizeof(g->t.name), "%s", o->name);
+	g->t.shape[o->transposed ? 1 : 0] = o->rows;
+	if (o->transposed)
+		g->t.shape[0] = t->shape[1];
+	g->t.format = (struct tc_format){ .encoding = TC_DENSE, .dtype = TC_F32 };
+	if (tc_tensor_layout(&g->t, err) < 0)
+		return NULL;
+	g->t.part[0].data = g->values = tc_alloc(g->t.part[0].size_bytes, 1, err);
+	return g->values ? g : NULL;
+}
+
+/* t's outputs into their place; a whole tensor is written. */
+static int
+gather(struct export *x, const struct tc_tensor *t, const struct tc_origin *o, struct tc_err *err)
+{
+	struct gathered *g = gathered_for(x, t, o, err);
+	size_t n, cols = t->ndim == 2 ? t->shape[1] : 1;
+	int r;
+
+	if (!g)
+		return -1;
+	n = t->shape[0];
+	if (o->transposed) {
+		if (make_room(x, cols, err) < 0)
+			return -1;
+		for (size_t j = 0; j < n; j++) {
+			tc_tensor_read_rows(t, j, 1, x->values);
+			for (size_t i = 0; i < cols; i++)
+				g->values[i * o->rows + o->row0 + j] = x->values[i];
+		}
+	} else {
+		tc_tensor_read_rows(t, 0, tc_tensor_rows(t), g->values + o->row0 * cols);
+	}
+	g->mixed = g->mixed || target_dtype(x, t) != g->dtype;
+	g->have += n;
+	if (g->have < g->rows)
+		return 0;
+	r = put_tensor(x, &g->t, g->mixed ? TC_F32 : g->dtype, err);
+	free(g->values);
+	g->values = NULL;
+	return r;
+}
+
+/* Where the checkpoint keeps t, the x->tensors-th that comes. */
+static int
+find_origin(const struct export *x, const struct tc_tensor *t, struct tc_origin *o, struct tc_err *err)
+{
+	struct tc_tensor want;
+
+	if (!tc_config_tensor(&x->config, x->tensors, &want) || strcmp(want.name, t->name) != 0)
+		return tc_fail(err, TC_DATA, "tensor '%s': comes out of order", t->name);
+	tc_config_origin(&x->config, x->tensors, o);
+	return 0;
+}
+
+static int
+take_tensor(struct export *x, const struct tc_tensor *t, struct tc_err *err)
+{
+	struct tc_origin o;
+
+	if (tc_config_check(&x->config, t, err) < 0 || find_origin(x, t, &o, err) < 0)
+		return -1;
+	x->tensors++;
+	tc_cli_progress(x->cli, "%s", t->name);
+	if (o.fused || o.transposed)
+		return gather(x, t, &o, err);
+	return put_tensor(x, t, target_dtype(x, t), err);
 }
 
 /* One tensor from where the spool stands. */
@@ -362,6 +457,8 @@ main(int argc, char **argv)
 	if (x.spool >= 0)
 		close(x.spool);
 	free(x.late);
+	for (int i = 0; i < GATHERED_MAX; i++)
+		free(x.gathered[i].values);
 	free(x.values);
 	free(x.converted);
 	tc_source_close(x.source);

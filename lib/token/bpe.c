@@ -257,15 +257,23 @@ load_unk(struct tc_bpe *b, const json_t *model, struct tc_err *err)
 	return 0;
 }
 
-static void
-find_bytes(struct tc_bpe *b)
+static int
+find_bytes(struct tc_bpe *b, bool fallback, struct tc_err *err)
 {
+	bool complete = true;
+
 	for (unsigned i = 0; i < 256; i++) {
 		unsigned char s[2];
 		size_t n = tc_utf8_put2(s, tc_bytelevel_char((unsigned char)i));
 
 		b->byte_ids[i] = tc_vocab_find(b->vocab, (const char *)s, n);
+		complete = complete && b->byte_ids[i] != TC_NO_ID;
 	}
+	tc_fallback_find(&b->fallback, b->vocab, fallback && !b->bytes);
+	/* It would spell the spelling of a byte. */
+	if (b->bytes && fallback && !complete)
+		return tc_fail(err, TC_DATA, "'byte_fallback' of a byte-level vocabulary that lacks bytes is not supported");
+	return 0;
 }
 
 static int
@@ -278,10 +286,8 @@ load(struct tc_bpe *b, struct tc_vocab *vocab, const json_t *model, struct tc_er
 	    tc_field_optional_bool(model, "'BPE'", "ignore_merges", &b->ignore_merges, err) < 0 ||
 	    tc_field_optional_bool(model, "'BPE'", "fuse_unk", &b->fuse_unk, err) < 0 ||
 	    load_vocab(vocab, json_object_get(model, "vocab"), err) < 0 ||
-	    load_unk(b, model, err) < 0)
+	    load_unk(b, model, err) < 0 || find_bytes(b, fallback, err) < 0)
 		return -1;
-	find_bytes(b);
-	tc_fallback_find(&b->fallback, vocab, fallback);
 	/* ignore_merges looks at words as they are. */
 	if (!b->bytes && !b->ignore_merges) {
 		b->seams = tc_zalloc(SEAM_BITS / 8, 1, err);
