@@ -8,6 +8,7 @@
 #include "metric/collapse.h"
 #include "model/decode.h"
 #include "model/sample.h"
+#include "token/chat.h"
 
 #define DEFAULT_PROMPT "SQLite is a C library that"
 #define PROMPTS_BYTES_MAX ((size_t)64 << 20)
@@ -16,7 +17,8 @@
 
 struct args {
 	struct tc_common common;
-	const char *prompt, *prompts, *ids;
+	const char *prompt, *prompts, *ids, *system;
+	bool chat;
 	int64_t tokens, top_k;
 	double temp, top_p, repeat_penalty;
 	struct tc_list stop;
@@ -30,6 +32,10 @@ static const struct tc_option options[] = {
 	  .help = "many prompts: one a line, or JSON lines with a \"prompt\" each" },
 	{ .name = "ids", .type = TC_OPT_TEXT, .offset = FIELD(ids), .arg = "FILE", .role = TC_OPT_FREE,
 	  .help = "prompts as token ids: JSON, one array each" },
+	{ .name = "chat", .type = TC_OPT_FLAG, .offset = FIELD(chat),
+	  .help = "a prompt is a user's turn: written as the model's chat template says" },
+	{ .name = "system", .type = TC_OPT_TEXT, .offset = FIELD(system), .arg = "TEXT",
+	  .help = "with --chat: the system's turn (default: the template's own)" },
 	{ .name = "tokens", .letter = 'n', .type = TC_OPT_COUNT, .offset = FIELD(tokens), .arg = "N", .min = 1, .max = 1 << 24,
 	  .help = "tokens to generate at most (default 64)" },
 	{ .name = "temp", .type = TC_OPT_REAL, .offset = FIELD(temp), .arg = "T", .min = 0, .max = 100,
@@ -67,6 +73,8 @@ struct gen {
 	struct tc_cli *cli;
 	struct tc_source *source;
 	struct tc_tokenizer *tokenizer;
+	char *template;          /* chat template, or NULL */
+	struct tc_chat *chat;
 	struct tc_model model;
 	bool model_begun;
 	uint32_t eos[16];
@@ -106,6 +114,41 @@ take_generation_config(struct gen *g, const struct tc_record *r)
 	return 0;
 }
 
+/* The chat template: a file of its own, or in tokenizer_config.json, there as
+ * a string or as a list of named ones. */
+static int
+take_template(struct gen *g, const struct tc_record *r)
+{
+	struct tc_err *err = &g->cli->err;
+	const char *text = r->part[0].data;
+	size_t n = r->part[0].size_bytes, i;
+	json_t *root = NULL, *t, *named;
+	json_error_t why;
+
+	if (strcmp(r->u.file.name, "chat_template.jinja") != 0) {
+		if (strcmp(r->u.file.name, "tokenizer_config.json") != 0 || g->template)
+			return 0;
+		root = json_loadb(text, n, 0, &why);
+		if (!root)
+			return tc_fail(err, TC_DATA, "tokenizer_config.json: line %d: %s", why.line, why.text);
+		t = json_object_get(root, "chat_template");
+		json_array_foreach(t, i, named) {
+			const char *name = json_string_value(json_object_get(named, "name"));
+
+			if (name && strcmp(name, "default") == 0)
+				t = json_object_get(named, "template");
+		}
+		text = json_string_value(t);
+		n = text ? strlen(text) : 0;
+	}
+	if (text) {
+		free(g->template);
+		g->template = tc_strndup(text, n, err);
+	}
+	json_decref(root);
+	return text && !g->template ? -1 : 0;
+}
+
 static int
 load(struct gen *g)
 {
@@ -122,7 +165,7 @@ load(struct gen *g)
 		add_eos(g, g->model.config.eos[i]);
 	while ((got = tc_source_next(g->source, &r, err)) > 0) {
 		if (r.kind == TC_KIND_FILE && (tc_cli_take_tokenizer(g->cli, &r, &g->tokenizer) < 0 ||
-		    take_generation_config(g, &r) < 0))
+		    take_generation_config(g, &r) < 0 || take_template(g, &r) < 0))
 			return -1;
 		if ((r.kind == TC_KIND_TENSOR || r.kind == TC_KIND_REF) &&
 		    tc_model_take(&g->model, &r, g->source->mapped, err) < 0)
@@ -132,6 +175,24 @@ load(struct gen *g)
 }
 
 /* ---- prompts ---- */
+
+/* The prompt as it is, or as a user's turn. */
+static int
+encode_prompt(struct gen *g, struct prompt *p)
+{
+	struct tc_turn turn[] = { { "system", g->a->system }, { "user", p->text } };
+	size_t first = g->a->system ? 0 : 1;
+	struct tc_buf b = {0};
+	int r;
+
+	if (!g->chat)
+		return tc_tokenizer_encode(g->tokenizer, p->text, strlen(p->text), true, &p->ids, &p->n, &g->cli->err);
+	r = tc_chat_render(g->chat, turn + first, 2 - first, &b, &g->cli->err);
+	if (r == 0)
+		r = tc_tokenizer_encode(g->tokenizer, (const char *)b.p, b.n, true, &p->ids, &p->n, &g->cli->err);
+	tc_buf_free(&b);
+	return r;
+}
 
 /* Takes the text (from malloc). */
 static int
@@ -150,7 +211,7 @@ add_prompt(struct gen *g, char *text)
 	*p = (struct prompt){ .text = text };
 	if (!g->tokenizer)
 		return tc_fail(err, TC_DATA, "the model has no tokenizer.json: give token ids with --ids FILE");
-	if (tc_tokenizer_encode(g->tokenizer, text, strlen(text), true, &p->ids, &p->n, err) < 0)
+	if (encode_prompt(g, p) < 0)
 		return tc_err_at(err, "prompt %zu", g->nprompts);
 	if (p->n == 0)
 		return tc_fail(err, TC_DATA, "prompt %zu is empty", g->nprompts);
@@ -241,6 +302,14 @@ gather_prompts(struct gen *g)
 
 	if ((a->prompt != NULL) + (a->prompts != NULL) + (a->ids != NULL) > 1)
 		return tc_fail(&g->cli->err, TC_USAGE, "--prompt, --prompts and --ids exclude each other");
+	if (a->system && !a->chat)
+		return tc_fail(&g->cli->err, TC_USAGE, "--system goes with --chat");
+	if (a->ids && a->chat)
+		return tc_fail(&g->cli->err, TC_USAGE, "--ids and --chat exclude each other");
+	if (a->chat && !g->template)
+		return tc_fail(&g->cli->err, TC_DATA, "--chat: the model has no chat template");
+	if (a->chat && tc_chat_open(&g->chat, g->template, &g->cli->err) < 0)
+		return -1;
 	if (a->ids)
 		return take_ids(g);
 	if (a->prompts)
@@ -352,7 +421,7 @@ generate(struct gen *g, const struct prompt *p, uint64_t seed, struct output *o)
 		o->ids[o->n++] = id;
 		if (is_eos(g, id))
 			break;
-		if (g->tokenizer && tc_tokenizer_decode(g->tokenizer, &id, 1, false, &o->text, err) < 0)
+		if (g->tokenizer && tc_tokenizer_decode(g->tokenizer, &id, 1, g->chat != NULL, &o->text, err) < 0)
 			goto out;
 		check_stop(g, o);
 		if (show(g, o, false) < 0 || (i + 1 < most && !o->stopped && tc_decode_run(&d, &id, 1, err) < 0))
@@ -427,7 +496,8 @@ answer(struct gen *g, size_t i)
 	if (!g->a->common.json) {
 		if (!g->tokenizer)
 			return tc_fail(&g->cli->err, TC_DATA, "the model has no tokenizer.json: use --json");
-		fputs(p->text ? p->text : "", stdout);
+		/* An answer does not repeat its question. */
+		fputs(p->text && !g->chat ? p->text : "", stdout);
 		fflush(stdout);
 	}
 	r = generate(g, p, seed + i, &o);
@@ -467,6 +537,8 @@ main(int argc, char **argv)
 	if (g.model_begun)
 		tc_model_free(&g.model);
 	tc_tokenizer_free(g.tokenizer);
+	tc_chat_close(g.chat);
+	free(g.template);
 	tc_source_close(g.source);
 	return tc_cli_end(&cli);
 }

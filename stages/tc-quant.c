@@ -25,6 +25,7 @@ struct args {
 	struct tc_quant_options quant;
 	struct tc_quantized out;    /* of the tensor in hand */
 	struct tc_cli *cli;
+	bool requantize;            /* the checkpoint came quantized */
 	size_t done;
 };
 
@@ -163,7 +164,7 @@ quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, st
 	tc_quantized_free(&a->out);
 	if (!chosen(a, in, &o.bits) || !tc_select_matches(&a->common.include, &a->common.exclude, in->name))
 		return 0;
-	if (in->format.encoding != TC_DENSE)
+	if (in->format.encoding != TC_DENSE && !a->requantize)
 		return tc_fail(err, TC_DATA, "%s: is quantized already", in->name);
 	if (tc_tensor_check_finite(in, err) < 0)
 		return -1;
@@ -187,11 +188,25 @@ report(struct tc_cli *cli, const struct args *a, const struct tc_ledger *l)
 	    l->model_bytes ? 100.0 * (double)l->embed_bytes / (double)l->model_bytes : 0);
 }
 
+/* A checkpoint that was quantized where it was made may be quantized anew,
+ * results say so; quantizing twice in a pipe is a mistake. */
+static bool
+came_quantized(const struct tc_header *h)
+{
+	for (int i = 0; i < h->nsteps; i++)
+		if (strcmp(h->step[i].stage, stage.name) == 0)
+			return false;
+	return h->base_quantized[0] != 0;
+}
+
 static int
 run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 {
 	struct tc_ledger ledger;
 
+	a->requantize = came_quantized(&source->header);
+	if (a->requantize)
+		tc_cli_say(cli, "the checkpoint was %s before: its numbers are quantized anew", source->header.base_quantized);
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
 	    tc_cli_stream_out(cli, source, "") < 0 ||
 	    tc_pass_run(source, cli->writer, quantize_tensor, a, a->common.strip, &ledger, &cli->err) < 0 ||

@@ -17,6 +17,8 @@
  * its groups, in the format's dtype (zeros: TC_ZERO_MIN only). */
 typedef void tc_ggml_split(const unsigned char *block, uint8_t *codes, void *scales, void *zeros);
 
+#define TC_GGML_TYPES_MAX 64 /* ids of supported types are below it */
+
 struct tc_ggml_type {
 	uint32_t id;            /* in the file */
 	const char *name;       /* "Q4_K" */

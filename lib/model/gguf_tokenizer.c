@@ -389,54 +389,50 @@ get_id(const struct tc_gguf *g, const char *key, const struct tc_gguf_value *tok
 }
 
 static int
-put_special_piece(struct list *l, const char *key, bool before, bool names, bool *comma)
+need_id(struct list *l, const char *key, uint32_t *id)
 {
-	uint64_t id = 0;
-	int r = get_id(l->g, key, l->tokens, &id, l->err);
+	uint64_t x = 0;
+	int r = get_id(l->g, key, l->tokens, &x, l->err);
 
-	if (r < 0)
-		return -1;
 	if (r == 0)
 		return tc_fail(l->err, TC_DATA, "%s is missing, but is to be added to texts", key);
-	if (*comma && put(l, ",") < 0)
-		return -1;
-	*comma = true;
-	if (names)
-		return put_token(l, (uint32_t)id) < 0 || put(l, ":{\"id\":") < 0 || put_token(l, (uint32_t)id) < 0 ||
-		    put(l, ",\"ids\":[") < 0 || put_number(l, (uint32_t)id) < 0 || put(l, "],\"tokens\":[") < 0 ||
-		    put_token(l, (uint32_t)id) < 0 || put(l, "]}") < 0 ? -1 : 0;
-	if (put(l, before ? "" : "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},") < 0 ||
-	    put(l, "{\"SpecialToken\":{\"id\":") < 0 || put_token(l, (uint32_t)id) < 0)
-		return -1;
-	return put(l, before ? ",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}" : ",\"type_id\":0}}");
+	*id = (uint32_t)x;
+	return r < 0 ? -1 : 0;
 }
 
-/* Where both go around the text, the text stands with the first. */
+static int
+put_piece(struct list *l, uint32_t id)
+{
+	return put(l, "{\"SpecialToken\":{\"id\":") < 0 || put_token(l, id) < 0 ? -1 : put(l, ",\"type_id\":0}}");
+}
+
+static int
+put_special(struct list *l, uint32_t id)
+{
+	if (put_token(l, id) < 0 || put(l, ":{\"id\":") < 0 || put_token(l, id) < 0 || put(l, ",\"ids\":[") < 0 ||
+	    put_number(l, id) < 0 || put(l, "],\"tokens\":[") < 0 || put_token(l, id) < 0)
+		return -1;
+	return put(l, "]}");
+}
+
 static int
 put_post_processor(struct list *l)
 {
-	static const char bos[] = "tokenizer.ggml.bos_token_id", eos[] = "tokenizer.ggml.eos_token_id";
-	bool comma = false;
+	uint32_t bos = 0, eos = 0;
 
 	if (!l->add_bos && !l->add_eos)
 		return put(l, "null");
-	if (put(l, "{\"type\":\"TemplateProcessing\",\"single\":[") < 0 ||
-	    (l->add_bos && put_special_piece(l, bos, true, false, &comma) < 0) ||
-	    (l->add_eos && !l->add_bos && put_special_piece(l, eos, false, false, &comma) < 0))
+	if ((l->add_bos && need_id(l, "tokenizer.ggml.bos_token_id", &bos) < 0) ||
+	    (l->add_eos && need_id(l, "tokenizer.ggml.eos_token_id", &eos) < 0) ||
+	    put(l, "{\"type\":\"TemplateProcessing\",\"single\":[") < 0 ||
+	    (l->add_bos && (put_piece(l, bos) < 0 || put(l, ",") < 0)) ||
+	    put(l, "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}") < 0 ||
+	    (l->add_eos && (put(l, ",") < 0 || put_piece(l, eos) < 0)) ||
+	    put(l, "],\"pair\":[],\"special_tokens\":{") < 0 ||
+	    (l->add_bos && put_special(l, bos) < 0))
 		return -1;
-	if (l->add_eos && l->add_bos) {
-		uint64_t id = 0;
-
-		if (get_id(l->g, eos, l->tokens, &id, l->err) <= 0)
-			return tc_fail(l->err, TC_DATA, "%s is missing, but is to be added to texts", eos);
-		if (put(l, ",{\"SpecialToken\":{\"id\":") < 0 || put_token(l, (uint32_t)id) < 0 ||
-		    put(l, ",\"type_id\":0}}") < 0)
-			return -1;
-	}
-	comma = false;
-	if (put(l, "],\"pair\":[],\"special_tokens\":{") < 0 ||
-	    (l->add_bos && put_special_piece(l, bos, true, true, &comma) < 0) ||
-	    (l->add_eos && put_special_piece(l, eos, true, true, &comma) < 0))
+	if (l->add_eos && !(l->add_bos && bos == eos) &&
+	    ((l->add_bos && put(l, ",") < 0) || put_special(l, eos) < 0))
 		return -1;
 	return put(l, "}}");
 }
@@ -542,18 +538,22 @@ tc_gguf_put_ends(const struct tc_gguf *g, json_t *o, struct tc_err *err)
 	return json_object_set_new(o, "eos_token_id", v) < 0 ? tc_fail_nomem(err, 0) : 0;
 }
 
+/* o, which it consumes, as text, unless filling it failed or it is empty. */
+static int
+put_filled(struct tc_buf *json, json_t *o, int filled, struct tc_err *err)
+{
+	if (filled == 0 && json_object_size(o) > 0)
+		return tc_gguf_put_json(json, o, err);
+	json_decref(o);
+	return filled;
+}
+
 int
 tc_gguf_generation_config(const struct tc_gguf *g, struct tc_buf *json, struct tc_err *err)
 {
 	json_t *o = json_object();
 
-	if (!o)
-		return tc_fail_nomem(err, 0);
-	if (tc_gguf_put_ends(g, o, err) < 0 || json_object_size(o) == 0) {
-		json_decref(o);
-		return err->code ? -1 : 0;
-	}
-	return tc_gguf_put_json(json, o, err);
+	return o ? put_filled(json, o, tc_gguf_put_ends(g, o, err), err) : tc_fail_nomem(err, 0);
 }
 
 /* The token under an id's key, under its name in tokenizer_config.json. */
@@ -599,13 +599,6 @@ int
 tc_gguf_tokenizer_config(const struct tc_gguf *g, struct tc_buf *json, struct tc_err *err)
 {
 	json_t *o = json_object();
-	int r;
 
-	if (!o)
-		return tc_fail_nomem(err, 0);
-	r = put_tokenizer_config(o, g, err);
-	if (r == 0 && json_object_size(o) > 0)
-		return tc_gguf_put_json(json, o, err);
-	json_decref(o);
-	return r;
+	return o ? put_filled(json, o, put_tokenizer_config(o, g, err), err) : tc_fail_nomem(err, 0);
 }

@@ -9,6 +9,7 @@
 
 #include "file/safetensors.h"
 #include "model/checkpoint.h"
+#include "model/gguf_source.h"
 #include "stream/reader.h"
 
 #define FIRST_BYTES 64  /* enough to tell what a file is */
@@ -143,8 +144,8 @@ open_file(struct tc_source **s, const char *path, struct tc_err *err)
 	if (is_safetensors(p, (size_t)n))
 		return open_safetensors(s, path, err);
 	if (n >= 4 && memcmp(p, "GGUF", 4) == 0)
-		return tc_fail(err, TC_DATA, "%s: GGUF is not supported", path);
-	return tc_fail(err, TC_DATA, "%s: not a model: neither a saved stream nor safetensors nor a Hugging Face directory", path);
+		return tc_gguf_source_open(s, path, err);
+	return tc_fail(err, TC_DATA, "%s: not a model: neither a saved stream nor safetensors nor GGUF nor a Hugging Face directory", path);
 }
 
 int

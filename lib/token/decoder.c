@@ -1,7 +1,7 @@
-/* Design: a token's bytes are worked out once, when the tokenizer is loaded.
- * Only what happens at the start of a text is left for later: the first
- * token's own rule (Metaspace) and the characters that the text as a whole
- * loses there (Strip behind Fuse). */
+/* Design: a token's bytes are worked out once, when the tokenizer is loaded,
+ * and again for the first token of a text where that one differs (Metaspace).
+ * Only the characters that a text as a whole loses at its start (Strip behind
+ * Fuse) are left for later. */
 #include "token/decoder.h"
 
 #include <stdlib.h>
@@ -274,27 +274,38 @@ out:
 	return r;
 }
 
-int
-tc_decoder_load(struct tc_decoder *d, const json_t *section, const struct tc_vocab *vocab, struct tc_err *err)
+static int
+render_all(const struct tc_decoder *d, const struct tc_vocab *vocab, bool first, struct tc_token_bytes *b,
+    struct tc_err *err)
 {
-	d->steps = tc_zalloc(STEPS_MAX + 1, sizeof(*d->steps), err);
-	if (!d->steps || tc_section_load(&decoder, section, d, err) < 0)
-		return -1;
-	for (size_t i = 0; i < d->n_steps; i++)
-		d->first_differs = d->first_differs || d->steps[i].drop_first;
-	d->spaced = !section || json_is_null(section);
-	d->n_ids = vocab->n_ids;
-	d->ends = tc_alloc(d->n_ids, sizeof(*d->ends), err);
-	if (!d->ends)
+	b->ends = tc_alloc(d->n_ids, sizeof(*b->ends), err);
+	if (!b->ends)
 		return -1;
 	for (uint32_t id = 0; id < d->n_ids; id++) {
 		const struct tc_token *t = &vocab->tokens[id];
 
-		if (t->flags && render(d, tc_vocab_text(vocab, id), t->n, false, &d->text, err) < 0)
+		if (t->flags && render(d, tc_vocab_text(vocab, id), t->n, first, &b->text, err) < 0)
 			return -1;
-		d->ends[id] = d->text.n;
+		b->ends[id] = b->text.n;
 	}
 	return 0;
+}
+
+int
+tc_decoder_load(struct tc_decoder *d, const json_t *section, const struct tc_vocab *vocab, struct tc_err *err)
+{
+	bool first_differs = false;
+
+	d->steps = tc_zalloc(STEPS_MAX + 1, sizeof(*d->steps), err);
+	if (!d->steps || tc_section_load(&decoder, section, d, err) < 0)
+		return -1;
+	for (size_t i = 0; i < d->n_steps; i++)
+		first_differs = first_differs || d->steps[i].drop_first;
+	d->spaced = !section || json_is_null(section);
+	d->n_ids = vocab->n_ids;
+	if (render_all(d, vocab, false, &d->bytes, err) < 0)
+		return -1;
+	return first_differs ? render_all(d, vocab, true, &d->first, err) : 0;
 }
 
 void
@@ -305,8 +316,10 @@ tc_decoder_free(struct tc_decoder *d)
 		tc_buf_free(&d->steps[i].text);
 	}
 	free(d->steps);
-	tc_buf_free(&d->text);
-	free(d->ends);
+	tc_buf_free(&d->bytes.text);
+	tc_buf_free(&d->first.text);
+	free(d->bytes.ends);
+	free(d->first.ends);
 	*d = (struct tc_decoder){0};
 }
 
@@ -325,21 +338,17 @@ strip_start(const struct tc_decoder *d, struct tc_decoding *at, struct tc_buf *o
 }
 
 int
-tc_decoder_append(const struct tc_decoder *d, struct tc_decoding *at, const struct tc_vocab *vocab, uint32_t id,
-    struct tc_buf *out, struct tc_err *err)
+tc_decoder_append(const struct tc_decoder *d, struct tc_decoding *at, uint32_t id, struct tc_buf *out,
+    struct tc_err *err)
 {
-	size_t from = id ? d->ends[id - 1] : 0, before = out->n;
-	bool first = !at->started;
+	const struct tc_token_bytes *b = !at->started && d->first.ends ? &d->first : &d->bytes;
+	size_t from = id ? b->ends[id - 1] : 0, before = out->n;
 
+	if (d->spaced && at->started && tc_buf_append(out, " ", 1, err) < 0)
+		return -1;
 	at->started = true;
-	if (d->spaced && !first && tc_buf_append(out, " ", 1, err) < 0)
+	if (b->ends[id] > from && tc_buf_append(out, b->text.p + from, b->ends[id] - from, err) < 0)
 		return -1;
-	if (first && d->first_differs) {
-		if (render(d, tc_vocab_text(vocab, id), vocab->tokens[id].n, true, out, err) < 0)
-			return -1;
-	} else if (tc_buf_append(out, d->text.p + from, d->ends[id] - from, err) < 0) {
-		return -1;
-	}
 	if (at->stripped < d->strip_times && out->n > before)
 		strip_start(d, at, out, before);
 	return 0;

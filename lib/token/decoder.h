@@ -12,13 +12,18 @@
 
 struct tc_decode_step;
 
+/* The bytes of all tokens. */
+struct tc_token_bytes {
+	struct tc_buf text;
+	size_t *ends; /* by id: where its bytes end in text; they start where the id before ends */
+};
+
 /* {0} is empty. */
 struct tc_decoder {
-	struct tc_buf text;
-	size_t *ends;        /* by id: where its bytes end in text; they start where the id before ends */
+	struct tc_token_bytes bytes;
+	struct tc_token_bytes first; /* of the first token of a text; no ends: the same */
 	size_t n_ids;
 	bool spaced;         /* no decoder: tokens are joined by spaces */
-	bool first_differs;  /* the first token of a text has other bytes */
 	struct tc_decode_step *steps;
 	size_t n_steps;
 	char strip[4];       /* the character that the whole text loses at its start, */
@@ -36,8 +41,8 @@ struct tc_decoding {
 	size_t stripped; /* how many characters the text has lost at its start */
 };
 
-/* Appends the bytes of one token of the vocabulary; id < n_ids. */
-int tc_decoder_append(const struct tc_decoder *d, struct tc_decoding *at, const struct tc_vocab *vocab, uint32_t id,
-    struct tc_buf *out, struct tc_err *err) TC_MUST_CHECK;
+/* Appends the bytes of one token; id < n_ids. */
+int tc_decoder_append(const struct tc_decoder *d, struct tc_decoding *at, uint32_t id, struct tc_buf *out,
+    struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -209,12 +209,9 @@ run_metaspace(struct pass *pass, size_t i, const char *s, size_t n, bool first)
 	if (append_spaced(step, s, n, b, pass->err) < 0)
 		return -1;
 	for (size_t from = 0, to; from < b->n; from = to) {
-		size_t skip = b->n - from < k ? b->n - from : k;
-		const char *next = step->split ? memmem(b->p + from + skip, b->n - from - skip, step->space, k) : NULL;
+		const unsigned char *next = step->split ? memmem(b->p + from + 1, b->n - from - 1, step->space, k) : NULL;
 
-		if (next && memcmp(b->p + from, step->space, k) != 0)
-			next = memmem(b->p + from, b->n - from, step->space, k);
-		to = next ? (size_t)(next - (const char *)b->p) : b->n;
+		to = next ? (size_t)(next - b->p) : b->n;
 		if (hand_on(pass, i + 1, (const char *)b->p + from, to - from, first && from == 0) < 0)
 			return -1;
 	}

@@ -199,7 +199,7 @@ tc_tokenizer_decode(const struct tc_tokenizer *t, const uint32_t *ids, size_t co
 			continue;
 		if (skip_special && tc_tokenizer_is_special(t, ids[i]))
 			continue;
-		if (tc_decoder_append(&t->decoder, &d, &t->vocab, ids[i], out, err) < 0)
+		if (tc_decoder_append(&t->decoder, &d, ids[i], out, err) < 0)
 			return -1;
 	}
 	return 0;

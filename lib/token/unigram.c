@@ -6,7 +6,9 @@
 #include "token/unigram.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "token/cache.h"
 #include "token/fallback.h"
@@ -144,6 +146,45 @@ trie_add(struct tc_unigram *u, const char *s, size_t n, uint32_t id, struct tc_e
 
 /* --- the model section --- */
 
+static double
+power_of_ten(int n)
+{
+	char s[16];
+
+	snprintf(s, sizeof(s), "1e%d", n);
+	return strtod(s, NULL);
+}
+
+/* Repeated text gives ties ("aa" + "a", "a" + "aa") that the last bit of the
+ * scores decides.  Hugging Face's reader takes the digits of a number as a
+ * whole number, rounds it, and scales it by a power of ten, which rounds
+ * again: so must we. */
+static double
+score_of(double v)
+{
+	char s[40];
+	uint64_t digits = 0;
+	int places = 0, digits_of = 15;
+	double r;
+
+	do
+		snprintf(s, sizeof(s), "%.*e", digits_of - 1, v);
+	while (strtod(s, NULL) != v && ++digits_of <= 17);
+	for (const char *p = s; *p && *p != 'e'; p++) {
+		if (*p < '0' || *p > '9')
+			continue;
+		digits = digits * 10 + (uint64_t)(*p - '0');
+		places++;
+	}
+	for (places = atoi(strchr(s, 'e') + 1) - (places - 1); digits && digits % 10 == 0; places++)
+		digits /= 10;
+	r = (double)digits;
+	for (; places < -308; places += 308)
+		r /= power_of_ten(308);
+	r = places < 0 ? r / power_of_ten(-places) : r * power_of_ten(places);
+	return v < 0 ? -r : r;
+}
+
 static int
 load_piece(struct tc_unigram *u, struct tc_vocab *vocab, uint32_t id, const json_t *v, struct tc_err *err)
 {
@@ -151,7 +192,7 @@ load_piece(struct tc_unigram *u, struct tc_vocab *vocab, uint32_t id, const json
 
 	if (json_array_size(v) != 2 || !json_is_string(s) || !json_is_number(score))
 		return tc_fail(err, TC_DATA, "token %u is not [\"text\", score]", (unsigned)id);
-	u->scores[id] = json_number_value(score);
+	u->scores[id] = score_of(json_number_value(score));
 	if (tc_vocab_add(vocab, json_string_value(s), json_string_length(s), id, TC_TOKEN_MODEL, err) < 0)
 		return -1;
 	return trie_add(u, json_string_value(s), json_string_length(s), id, err);

@@ -316,11 +316,11 @@ static const struct text_case cases[] = {
 static const struct {
 	const char *sections, *model, *says;
 } refused[] = {
-	{ "\"pre_tokenizer\":{\"type\":\"Metaspace\"},", "", "tokenizer.json: pre_tokenizer 'Metaspace' is not supported" },
+	{ "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},", "", "tokenizer.json: pre_tokenizer 'BertPreTokenizer' is not supported" },
 	{ "\"pre_tokenizer\":{\"type\":7},", "", "pre_tokenizer has no 'type'" },
 	{ "\"pre_tokenizer\":[],", "", "pre_tokenizer is not an object" },
 	{ "\"pre_tokenizer\":{\"type\":\"Sequence\"},", "", "'pretokenizers' is not an array" },
-	{ PRE BYTES ",{\"type\":\"Punctuation\"}]},", "", "pre_tokenizer 'Punctuation' is not supported" },
+	{ PRE BYTES ",{\"type\":\"UnicodeScripts\"}]},", "", "pre_tokenizer 'UnicodeScripts' is not supported" },
 	{ "\"pre_tokenizer\":{\"type\":\"ByteLevel\"},", "", "'add_prefix_space' is neither true nor false" },
 	{ "\"pre_tokenizer\":{\"type\":\"Digits\",\"individual_digits\":1},", "", "'individual_digits' is neither" },
 	{ PRE SPLIT "{\"Regex\":\"a\"},\"behavior\":\"Sideways\",\"invert\":false}]},", "", "behavior 'Sideways'" },
@@ -336,7 +336,7 @@ static const struct {
 	{ PRE SPLIT "{\"Regex\":\"(*ACCEPT)\"},\"behavior\":\"Removed\",\"invert\":false}]},", "", "'(*' in a pattern" },
 	{ PRE SPLIT "{\"Regex\":\"a\\\\\"},\"behavior\":\"Removed\",\"invert\":false}]},", "", "in a pattern is not supported" },
 	{ PRE SPLIT "{\"Regex\":\"\\\\xff\"},\"behavior\":\"Removed\",\"invert\":false}]},", "", "'\\xff' in a pattern" },
-	{ "\"normalizer\":{\"type\":\"NFC\"},", "", "normalizer 'NFC' is not supported" },
+	{ "\"normalizer\":{\"type\":\"Nmt\"},", "", "normalizer 'Nmt' is not supported" },
 	{ "\"post_processor\":{\"type\":\"RobertaProcessing\"},", "", "post_processor 'RobertaProcessing' is not supported" },
 	{ "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]},", "", "'single' does not hold the text" },
 	{ "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}]},", "", "no ids for 'x'" },
@@ -346,7 +346,6 @@ static const struct {
 	{ "\"added_tokens\":[{\"id\":\"x\",\"content\":\"y\"}],", "", "added token 'y': the id is not a whole number" },
 	{ "\"added_tokens\":[{\"id\":300,\"content\":\"y\\u4f60\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
 	  "\"normalized\":false,\"special\":false}],", "", "has id 300, but by its place it is 268" },
-	{ "", "\"byte_fallback\":true,", "'byte_fallback' is not supported" },
 	{ "", "\"dropout\":0.1,", "'dropout' is not supported" },
 	{ "", "\"continuing_subword_prefix\":\"##\",", "'continuing_subword_prefix' is not supported" },
 	{ "", "\"end_of_word_suffix\":\"</w>\",", "'end_of_word_suffix' is not supported" },
@@ -361,7 +360,7 @@ static const struct {
 	{ "[]", "not an object" },
 	{ "{\"model\":", "tokenizer.json: line 1" },
 	{ "{}", "'model' is not an object" },
-	{ "{\"model\":{\"type\":\"Unigram\"}}", "model 'Unigram' is not supported" },
+	{ "{\"model\":{\"type\":\"WordLevel\"}}", "model 'WordLevel' is not supported" },
 	{ "{\"model\":{\"type\":\"BPE\",\"merges\":[]}}", "'vocab' is not an object" },
 	{ "{\"model\":{\"vocab\":{\"a\":0}}}", "'merges' is not an array" },
 	{ "{\"model\":{\"vocab\":{\"a\":-1},\"merges\":[]}}", "the id is not a whole number" },
