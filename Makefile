@@ -3,6 +3,7 @@
 # make check      the tests
 # make asan       the tests under AddressSanitizer; make ubsan likewise
 # make deps       installs what is missing (part of demo and check)
+# make completion what completes the stages' options in bash and zsh
 # make install    PREFIX=/usr/local DESTDIR=
 
 .DELETE_ON_ERROR:
@@ -83,20 +84,40 @@ ubsan: deps
 	    SANITIZE="-fsanitize=undefined -fno-sanitize-recover=all"
 	@tests/run build/ubsan/bin build/ubsan
 
-SHARE_DIR = $(DESTDIR)$(PREFIX)/share/tinycompress
-MAN_DIR = $(DESTDIR)$(PREFIX)/share/man
-install: stages
-	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE_DIR) $(MAN_DIR)/man1 $(MAN_DIR)/man5 $(MAN_DIR)/man7
+COMPLETION = $(BUILD)/completion/tinycompress.bash $(BUILD)/completion/_tinycompress
+completion: $(COMPLETION)
+
+$(BUILD)/completion/tinycompress.bash: $(STAGES:%=$(BIN)/%)
+	@mkdir -p $(@D)
+	for stage in $^; do $$stage --completion bash || exit; done >$@
+
+# zsh takes the commands of a file from its first line.
+$(BUILD)/completion/_tinycompress: $(STAGES:%=$(BIN)/%)
+	@mkdir -p $(@D)
+	(echo '#compdef $(STAGES)'; for stage in $^; do $$stage --completion zsh || exit; done | grep -v '^#compdef ') >$@
+
+DATA_DIR = $(DESTDIR)$(PREFIX)/share
+SHARE_DIR = $(DATA_DIR)/tinycompress
+MAN_DIR = $(DATA_DIR)/man
+BASH_DIR = $(DATA_DIR)/bash-completion/completions
+ZSH_DIR = $(DATA_DIR)/zsh/site-functions
+install: stages completion
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE_DIR) $(MAN_DIR)/man1 $(MAN_DIR)/man5 $(MAN_DIR)/man7 $(BASH_DIR) $(ZSH_DIR)
 	install -m 755 $(STAGES:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
 	cp -r share/models share/text $(SHARE_DIR)
+	install -m 755 share/get-model $(SHARE_DIR)
+	install -m 644 share/models.tsv $(SHARE_DIR)
 	install -m 644 man/*.1 $(MAN_DIR)/man1
 	install -m 644 man/*.5 $(MAN_DIR)/man5
 	install -m 644 man/*.7 $(MAN_DIR)/man7
+	install -m 644 $(BUILD)/completion/tinycompress.bash $(BASH_DIR)
+	install -m 644 $(BUILD)/completion/_tinycompress $(ZSH_DIR)
+	for stage in $(STAGES); do ln -sf tinycompress.bash $(BASH_DIR)/$$stage || exit; done
 
 clean:
 	rm -rf build bin
 
-.PHONY: all stages unit deps demo check asan ubsan install clean
+.PHONY: all stages unit deps demo check asan ubsan completion install clean
 .SECONDARY:
 
 -include $(LIB_OBJ:.o=.d) $(STAGES:%=$(BUILD)/stages/%.d) $(UNIT_SRC:%.c=$(BUILD)/%.d)

@@ -246,7 +246,7 @@ print_text(const struct report *p)
 		fill_cells(&p->row[i], cell);
 		print_cells(at, width);
 	}
-	printf("\n%zu tensors: %zu same, %zu different; over all, relative error %.6g, SNR %.2f dB, largest difference %.6g\n",
+	printf("\n%zu tensors: %zu same, %zu different; of those in both, relative error %.6g, SNR %.2f dB, largest difference %.6g\n",
 	    p->n, p->same, p->n - p->same, tc_difference_relative(&p->total), tc_difference_snr_db(&p->total), p->total.max_abs);
 }
 

@@ -75,6 +75,10 @@ prepare(struct tc_cli *cli, void *args, int argc)
 		printf("%s %s (build %s)\n", cli->stage->name, tc_version, tc_build_id);
 		return 0;
 	}
+	if (cli->parsed.completion) {
+		tc_options_complete(cli->stage, cli->parsed.completion);
+		return 0;
+	}
 	if (tc_options_canonical(cli->stage, args, cli->options, sizeof(cli->options), &cli->err) < 0 ||
 	    select_kernels(cli) < 0 || open_pool(cli) < 0)
 		return -1;

@@ -46,7 +46,8 @@ void tc_cli_begin(struct tc_cli *cli, const struct tc_stage *stage, void *args, 
 /* The i-th operand as MODEL, else (i == 0, none given) standard input by the
  * rules of tc(7): a FIFO, socket or file is read, a character device or a
  * closed descriptor means the embedded default ("demo"), announced on stderr.
- * "demo" and "draft" name embedded models; "-" is standard input. */
+ * "demo" and "draft" name embedded models, a name that share/get-model knows
+ * what it has fetched; "-" is standard input. */
 int tc_cli_model(struct tc_cli *cli, int i, struct tc_source **source) TC_MUST_CHECK;
 /* The same for a path given by an option (--base). */
 int tc_cli_model_path(struct tc_cli *cli, const char *path, struct tc_source **source) TC_MUST_CHECK;

@@ -104,6 +104,9 @@ open_unnamed(struct tc_cli *cli, struct tc_source **source)
 int
 tc_cli_model_path(struct tc_cli *cli, const char *path, struct tc_source **source)
 {
+	char fetched[PATH_MAX];
+	int named;
+
 	*source = NULL;
 	if (strcmp(path, "-") == 0)
 		return open_stdin(cli, source);
@@ -111,7 +114,10 @@ tc_cli_model_path(struct tc_cli *cli, const char *path, struct tc_source **sourc
 		return open_embedded(cli, DEMO_MODEL, source);
 	if (strcmp(path, "draft") == 0)
 		return open_embedded(cli, DRAFT_MODEL, source);
-	return tc_model_open(source, path, &cli->err);
+	named = tc_cli_named(cli, path, fetched, sizeof(fetched));
+	if (named < 0)
+		return -1;
+	return tc_model_open(source, named ? fetched : path, &cli->err);
 }
 
 int

@@ -77,6 +77,10 @@ static const struct tc_option parsed_rows[] = {
 	    .help = "print the version and exit" },
 };
 
+/* For packagers, not for people: not in the table that --help prints. */
+static const struct tc_option hidden_row = { .name = "completion", .type = TC_OPT_NAME,
+	.offset = offsetof(struct tc_parsed, completion), .arg = "SHELL", .names = "bash|zsh", .role = TC_OPT_FREE };
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 bool
@@ -122,12 +126,19 @@ unknown(struct walk *w, const char *dashes, const char *name, size_t len)
 }
 
 static bool
+is_named(const struct tc_option *o, const char *name, size_t len)
+{
+	return strlen(o->name) == len && memcmp(o->name, name, len) == 0;
+}
+
+static bool
 find_long(const struct walk *w, const char *name, size_t len, struct tc_row *row)
 {
 	for (size_t i = 0; tc_table_at(w->stage, i, row); i++)
-		if (strlen(row->option->name) == len && memcmp(row->option->name, name, len) == 0)
+		if (is_named(row->option, name, len))
 			return true;
-	return false;
+	*row = (struct tc_row){ &hidden_row, TC_HOME_PARSED };
+	return is_named(&hidden_row, name, len);
 }
 
 static bool
@@ -228,7 +239,7 @@ tc_options_parse(const struct tc_stage *stage, void *args, int argc, char **argv
 			r = word[1] == '-' ? take_long(&w, word + 2) : take_letters(&w, word + 1);
 		if (r < 0)
 			return -1;
-		if (out->help || out->version)
+		if (out->help || out->version || out->completion)
 			return 0;
 	}
 	if (common->text && common->ids)

@@ -97,6 +97,7 @@ struct tc_stage {
  * Long names are never abbreviated.  A usage error gives TC_USAGE. */
 struct tc_parsed {
 	bool help, version;
+	const char *completion;  /* NULL, or the shell that asks */
 	int noperands;
 	const char *operand[256];
 };
@@ -109,5 +110,10 @@ int tc_options_canonical(const struct tc_stage *stage, const void *args, char *b
 
 /* --help, on stdout. */
 void tc_options_help(const struct tc_stage *stage);
+
+/* --completion SHELL, which --help does not list: what completes the stage's
+ * command line in bash ("bash") or zsh ("zsh"), on stdout.  Outputs of several
+ * stages may stand one after another; zsh reads the first line only of a file. */
+void tc_options_complete(const struct tc_stage *stage, const char *shell);
 
 #endif

@@ -16,4 +16,8 @@ void tc_temporary_remove_all(void);
 /* True for what was there and is not a regular file: written in place. */
 bool tc_output_is_direct(const struct tc_output *o);
 
+/* named.c: where the model of a name that share/get-model knows is.  Returns 1,
+ * 0 when it is no such name, -1 when it is one and was not fetched. */
+int tc_cli_named(struct tc_cli *cli, const char *name, char *path, size_t size) TC_MUST_CHECK;
+
 #endif

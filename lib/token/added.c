@@ -313,14 +313,16 @@ found(struct run *r, const struct added *t, size_t from, size_t to, struct tc_er
 
 	if (t->single_word && !stands_alone(r, from, to))
 		return 0;
-	if (t->lstrip && from > r->done)
-		from -= tc_utf8_spaces_at_end(s + r->done, from - r->done);
+	if (t->lstrip)
+		from = from > r->done ? from - tc_utf8_spaces_at_end(s + r->done, from - r->done) : r->done;
 	if (t->rstrip) {
 		/* a run of spaces is walked once, however many tokens are in it */
 		if (to >= r->spaces_end)
 			r->spaces_end = to + tc_utf8_spaces_at_start(s + to, r->n - to);
 		to = r->spaces_end;
 	}
+	if (t->lstrip && from >= to) /* a token before it took its text */
+		return 0;
 	if (r->done < from && hand_on(r, from, err) < 0)
 		return -1;
 	r->done = to;

@@ -425,6 +425,82 @@ test_select(const struct tc_kernels *list[], size_t n)
 	ok(tc_kernels_select("", &err) == -1 && err.code == TC_USAGE, "an empty name is none");
 }
 
+/* Mean and variance in double; the values lie away from 0, so that a mean that
+ * is not subtracted first would show. */
+static void
+test_layer_norm(const struct tc_kernels *kern)
+{
+	float x[LENGTHS], w[LENGTHS], b[LENGTHS], y[LENGTHS + 8];
+	int right = 1, inside = 1, in_place = 1;
+
+	fill(x, LENGTHS, 1, 7);
+	fill(w, LENGTHS, -2, 2);
+	fill(b, LENGTHS, -1, 1);
+	for (size_t n = 1; n <= LENGTHS; n++) {
+		double mean = 0, var = 0;
+		float z[LENGTHS];
+
+		for (size_t i = 0; i < n; i++)
+			mean += (double)x[i] / (double)n;
+		for (size_t i = 0; i < n; i++)
+			var += ((double)x[i] - mean) * ((double)x[i] - mean) / (double)n;
+		guard(y, LENGTHS + 8);
+		kern->layer_norm(n, x, w, b, 1e-5f, y);
+		for (size_t i = 0; i < n; i++) {
+			double want = ((double)x[i] - mean) / sqrt(var + (double)1e-5f) * (double)w[i] + (double)b[i];
+
+			right &= fabs((double)y[i] - want) <= 2e-5;
+		}
+		inside &= guarded(y + n, LENGTHS + 8 - n);
+		memcpy(z, x, n * sizeof(*z));
+		kern->layer_norm(n, z, w, b, 1e-5f, z);
+		in_place &= same_bits(z, y, n);
+	}
+	ok(right, "%s: layer_norm at all lengths", kern->name);
+	ok(inside, "%s: layer_norm writes nothing else", kern->name);
+	ok(in_place, "%s: layer_norm in place", kern->name);
+}
+
+/* GELU, with and without the product, and the soft cap: against double, alone
+ * and at every length. */
+static void
+test_gelu_and_cap(const struct tc_kernels *kern)
+{
+	float x[LENGTHS], w[LENGTHS], g[LENGTHS], c[LENGTHS], y[LENGTHS + 8];
+	int gelu = 1, bare = 1, cap = 1, lengths = 1;
+
+	fill(x, LENGTHS, -12, 12);
+	fill(w, LENGTHS, -2, 2);
+	for (size_t i = 0; i < LENGTHS; i++) {
+		double v = x[i], z = 0.7978845608028654 * (v + 0.044715 * v * v * v), want = 0.5 * v * (1 + tanh(z)), silu;
+		float one;
+
+		kern->gelu_tanh_mul(1, x + i, w + i, g + i);
+		gelu &= fabs((double)g[i] - want * (double)w[i]) <= 2e-6 * (fabs(want * (double)w[i]) + 1e-3);
+		kern->gelu_tanh_mul(1, x + i, NULL, &one);
+		bare &= fabs((double)one - want) <= 2e-6 * (fabs(want) + 1e-3);
+		silu = v / (1 + exp(-v));
+		kern->silu_mul(1, x + i, NULL, &one);
+		bare &= fabs((double)one - silu) <= 6e-7 * fabs(silu);
+		c[i] = x[i];
+		kern->soft_cap(1, 5, c + i);
+		cap &= fabs((double)c[i] - 5 * tanh(v / 5)) <= 3e-7 * 5;
+	}
+	for (size_t n = 0; n <= LENGTHS; n++) {
+		guard(y, LENGTHS + 8);
+		kern->gelu_tanh_mul(n, x, w, y);
+		lengths &= same_bits(y, g, n) && guarded(y + n, LENGTHS + 8 - n);
+		guard(y, LENGTHS + 8);
+		memcpy(y, x, n * sizeof(*y));
+		kern->soft_cap(n, 5, y);
+		lengths &= same_bits(y, c, n) && guarded(y + n, LENGTHS + 8 - n);
+	}
+	ok(gelu, "%s: gelu_tanh_mul", kern->name);
+	ok(bare, "%s: gelu and silu without a product", kern->name);
+	ok(cap, "%s: soft_cap is right to 3e-7 of the cap", kern->name);
+	ok(lengths, "%s: gelu_tanh_mul and soft_cap at all lengths", kern->name);
+}
+
 int
 main(void)
 {
@@ -443,6 +519,8 @@ main(void)
 		test_lengths(list[i]);
 		test_silu_ends(list[i]);
 		test_rms_norm(list[i]);
+		test_layer_norm(list[i]);
+		test_gelu_and_cap(list[i]);
 		test_rope(list[i]);
 		test_softmax(list[i]);
 	}

@@ -149,6 +149,8 @@ put_all_kinds(struct tc_writer *w)
 	must(tc_writer_put(w, &r, &err));
 	r = tensor("model.v", 2, 8, (struct tc_format){ .encoding = TC_UNIFORM, .dtype = TC_F32, .bits = 8, .group = TC_GROUP_TENSOR, .zero = TC_ZERO_MIN });
 	must(tc_writer_put(w, &r, &err));
+	r = tensor("model.o", 2, 8, (struct tc_format){ .encoding = TC_CODEBOOK, .dtype = TC_F16, .bits = 4, .group = 4 });
+	must(tc_writer_put(w, &r, &err));
 	r = other(&head, false);
 	must(tc_writer_put(w, &r, &err));
 	r = (struct tc_record){ .kind = TC_KIND_REF, .critical = true, .u.ref = { .role = TC_ROLE_HEAD, .to = "model.q" } };
@@ -296,7 +298,7 @@ pipe_round_trip(const struct tc_buf *b, size_t step, const char *what)
 	pthread_create(&t, NULL, feed_pipe, &f);
 	must(tc_reader_open_fd(&s, fd[0], "pipe", &err));
 	same_bytes(b, rewrite(s, true), what);
-	ok(s->bytes == b->n && s->header.step[0].input == 0x1122334455667788 && s->records == 9, "%s: what the source knows at its end", what);
+	ok(s->bytes == b->n && s->header.step[0].input == 0x1122334455667788 && s->records == 10, "%s: what the source knows at its end", what);
 	tc_source_close(s);
 	pthread_join(t, NULL);
 	close(fd[0]);
@@ -337,6 +339,10 @@ test_fields(const struct tc_buf *b)
 	ok(r.u.tensor.nparts == 3 && r.u.tensor.format.bits == 3 && r.u.tensor.format.group == 32 &&
 	    memcmp(r.u.tensor.part[1].data, bytes + 7, r.u.tensor.part[1].size_bytes) == 0, "a packed tensor's");
 	must(tc_source_next(s, &r, &err));
+	must(tc_source_next(s, &r, &err));
+	ok(r.u.tensor.format.encoding == TC_CODEBOOK && r.u.tensor.format.bits == 4 && r.u.tensor.format.group == 4 &&
+	    r.u.tensor.format.dtype == TC_F16 && r.u.tensor.nparts == 3 && strcmp(r.u.tensor.part[2].name, "codebook") == 0 &&
+	    r.u.tensor.part[2].size_bytes == 64, "a tensor's with a codebook");
 	must(tc_source_next(s, &r, &err));
 	ok(r.kind == TC_KIND_OTHER && r.nparts == 2 && strcmp(r.part[0].name, "a") == 0 && memcmp(r.part[0].data, "green", 5) == 0 &&
 	    r.part[1].size_bytes == 0, "an unknown ancillary record's parts");

@@ -223,6 +223,8 @@ test_layout(void)
 	ok(sizes(matrix(3, 10, uniform(8, TC_GROUP_ROW, TC_ZERO_INT, TC_F32)), 3, 30, 12, 3), "a scale a row");
 	ok(sizes(matrix(3, 10, uniform(1, TC_GROUP_TENSOR, TC_ZERO_MIN, TC_F16)), 3, 6, 2, 2), "one scale");
 	ok(sizes(matrix(3, 10, uniform(4, 100, TC_ZERO_NONE, TC_F16)), 2, 15, 6, 0), "a group larger than the row is the row");
+	ok(sizes(matrix(3, 10, (struct tc_format){ .encoding = TC_CODEBOOK, .dtype = TC_F16, .bits = 3, .group = 4 }), 3, 12, 18, 32),
+	    "a codebook of 8 numbers");
 	v.format = uniform(4, 4, TC_ZERO_NONE, TC_F16);
 	ok(sizes(v, 2, 4, 4, 0), "a vector has groups too");
 }
@@ -379,6 +381,26 @@ test_names(void)
 	    tc_role_site(TC_ROLE_FINAL_NORM) == -1, "roles know their sites");
 }
 
+static void
+test_codebook(void)
+{
+	static const uint8_t codes[2] = { 0x1b, 0x4 };          /* 3 2 1 0 and 0 1 */
+	static const float scales[2] = { 2, -0.5f }, book[4] = { -1, 0.25f, 3, 8 };
+	struct tc_tensor t = matrix(1, 6, (struct tc_format){ .encoding = TC_CODEBOOK, .dtype = TC_F32, .bits = 2, .group = 4 });
+	float x[6], nan_book[4] = { 0, 0, NAN, 0 };
+
+	if (!ok(tc_tensor_layout(&t, &err) == 0, "a codebook's layout"))
+		return;
+	t.part[0].data = codes;
+	t.part[1].data = scales;
+	t.part[2].data = book;
+	tc_tensor_read_rows(&t, 0, 1, x);
+	ok(x[0] == 16 && x[1] == 6 && x[2] == 0.5f && x[3] == -2 && x[4] == 0.5f && x[5] == -0.125f, "scales times numbers of the codebook");
+	ok(tc_tensor_check_finite(&t, &err) == 0, "all are finite");
+	t.part[2].data = nan_book;
+	ok(tc_tensor_check_finite(&t, &err) == -1 && strstr(err.msg, "codebook 2"), "%s", err.msg);
+}
+
 int
 main(void)
 {
@@ -393,5 +415,6 @@ main(void)
 	test_rows();
 	test_dense_rows();
 	test_names();
+	test_codebook();
 	return done_testing();
 }
