@@ -178,7 +178,7 @@ static const struct tc_arch arches[] = {
 	{
 		.defaults = { .arch = "llama", LLAMA_BLOCK, .positions = 2048, .norm_eps = 1e-6,
 			.bos = 1, .eos = { 2 }, .neos = 1 },
-		.keys = { common_keys, llama_keys }, LLAMA_LIKE, .windowed = true,
+		.keys = { common_keys, llama_keys }, LLAMA_LIKE, .windowless = true,
 	},
 	{
 		.defaults = { .arch = "mistral", LLAMA_BLOCK, .positions = 131072, .norm_eps = 1e-6,
@@ -198,7 +198,7 @@ static const struct tc_arch arches[] = {
 	{
 		.defaults = { .arch = "smollm3", LLAMA_BLOCK, .positions = 32768, .norm_eps = 1e-6,
 			.kv_heads = 4, .tied = true, .bos = 128000, .eos = { 128001 }, .neos = 1 },
-		.keys = { common_keys, llama_keys }, LLAMA_LIKE,
+		.keys = { common_keys, llama_keys }, LLAMA_LIKE, .windowless = true,
 	},
 	{
 		.defaults = { .arch = "gemma2", .pre_norm = true, .post_norm = true, .gated = true,
@@ -220,7 +220,7 @@ static const struct tc_arch arches[] = {
 		.defaults = { .arch = "olmo2", .post_norm = true, .gated = true, .embed_scale = 1,
 			.positions = 2048, .norm_eps = 1e-5, .qk_norm = TC_QK_NORM_WHOLE,
 			.bos = -1, .eos = { 50279 }, .neos = 1 },
-		.keys = { common_keys, attention_bias_keys }, LLAMA_LIKE,
+		.keys = { common_keys, attention_bias_keys }, LLAMA_LIKE, .windowless = true,
 	},
 	{
 		.defaults = { .arch = "phi3", LLAMA_BLOCK, .positions = 4096, .norm_eps = 1e-5,

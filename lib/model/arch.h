@@ -51,6 +51,7 @@ struct tc_arch {
 	                                * for width / heads, ffn 0 for 4 width */
 	const struct tc_key *keys[2];
 	bool windowed;                 /* a sliding_window counts without use_sliding_window */
+	bool windowless;               /* a sliding_window is refused */
 	bool embed_sqrt;               /* embeddings are scaled by sqrt(width) */
 	bool no_rope;                  /* no rotary embedding anywhere */
 	bool conv1d;                   /* linear weights are stored [in, out] */

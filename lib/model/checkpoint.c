@@ -9,21 +9,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define XXH_STATIC_LINKING_ONLY /* states that are no allocation of their own */
-#include <xxhash.h>
-
 #include "base/version.h"
 #include "file/safetensors.h"
 #include "model/config.h"
-#include "stream/head.h"
+#include "model/digest.h"
 
 #define SINGLE "model.safetensors"
 #define INDEX "model.safetensors.index.json"
 #define INDEX_BYTES_MAX ((size_t)64 << 20)
 #define FILE_BYTES_MAX ((size_t)64 << 20)
 #define SHARDS_MAX 4096
-#define HASH_CHUNK ((size_t)256 << 10)  /* stays in cache from one use to the next */
-
 
 /* Files that are carried along, in this order, where they exist. */
 static const char *const carried[] = {
@@ -59,9 +54,7 @@ struct checkpoint {
 	bool head_given;
 	struct tc_buf text[CARRIED];  /* carried files: part data last until closing */
 	struct tc_buf copy;           /* of a tensor that the file does not align */
-	struct tc_buf head;           /* of the record, as a stream has it */
-	XXH3_state_t items, records;          /* the two hashes of checkpoint.h */
-	XXH3_state_t item, record;            /* of the record being read */
+	struct tc_digest digest;
 };
 
 /* ---- files ---- */
@@ -499,92 +492,25 @@ resolve(struct checkpoint *k, struct tc_err *err)
 
 /* ---- records ---- */
 
-static void
-add_hash(XXH3_state_t *to, uint64_t hash)
-{
-	unsigned char b[8];
-
-	for (int i = 0; i < 8; i++)
-		b[i] = (unsigned char)(hash >> (8 * i));
-	XXH3_64bits_update(to, b, sizeof(b));
-}
-
-static void
-hash_begin(struct checkpoint *k, const char *name)
-{
-	XXH3_64bits_reset(&k->item);
-	XXH3_64bits_update(&k->item, name, strlen(name) + 1);
-	XXH3_64bits_reset(&k->record);
-	XXH3_64bits_update(&k->record, k->head.p, k->head.n);
-}
-
-static void
-hash_end(struct checkpoint *k)
-{
-	add_hash(&k->items, XXH3_64bits_digest(&k->item));
-	add_hash(&k->records, XXH3_64bits_digest(&k->record));
-}
-
-/* The header is the stream's first record; config.json the first item. */
 static int
-hash_header(struct checkpoint *k, struct tc_err *err)
+check_finite(const struct tc_tensor *t, struct tc_err *err)
 {
-	const struct tc_header *h = &k->source.header;
+	int64_t bad = tc_first_not_finite(t->format.dtype, t->part[0].data, tc_tensor_elements(t));
 
-	XXH3_64bits_reset(&k->items);
-	XXH3_64bits_reset(&k->records);
-	k->head.n = 0;
-	if (tc_head_put_header(&k->head, h, err) < 0)
-		return -1;
-	hash_begin(k, "config.json");
-	XXH3_64bits_update(&k->item, h->config, h->config_bytes);
-	hash_end(k);
-	return 0;
-}
-
-/* Data in chunks, so that checking and hashing read memory once. */
-static int
-take_payload(struct checkpoint *k, const struct tc_tensor *t, const struct tc_part *p, struct tc_err *err)
-{
-	const unsigned char *at = p->data;
-
-	for (size_t done = 0; done < p->size_bytes; ) {
-		size_t n = tc_min(HASH_CHUNK, p->size_bytes - done);
-
-		if (t) {
-			size_t size_bytes = tc_dtypes[t->format.dtype].size_bytes;
-			int64_t bad = tc_first_not_finite(t->format.dtype, at + done, n / size_bytes);
-
-			if (bad >= 0)
-				return tc_fail(err, TC_DATA, "tensor '%s': element %zu is not a finite number",
-				    t->name, done / size_bytes + (size_t)bad);
-		}
-		XXH3_64bits_update(&k->item, at + done, n);
-		XXH3_64bits_update(&k->record, at + done, n);
-		done += n;
-	}
+	if (bad >= 0)
+		return tc_fail(err, TC_DATA, "tensor '%s': element %lld is not a finite number", t->name, (long long)bad);
 	return 0;
 }
 
 static int
 finish(struct checkpoint *k, struct tc_record *r, const char *name, struct tc_err *err)
 {
-	const struct tc_part *part;
-	int n;
-
 	k->source.records++;
 	if (k->source.spare_payloads)
 		return 1;
-	k->head.n = 0;
-	if (tc_head_put_record(&k->head, r, err) < 0)
-		return -1;
-	part = tc_record_parts(r, &n);
-	hash_begin(k, name);
-	for (int i = 0; i < n; i++)
-		if (take_payload(k, r->kind == TC_KIND_TENSOR ? &r->u.tensor : NULL, &part[i], err) < 0)
-			return tc_err_at(err, "%s", k->dir);
-	hash_end(k);
-	return 1;
+	if (r->kind == TC_KIND_TENSOR && check_finite(&r->u.tensor, err) < 0)
+		return tc_err_at(err, "%s", k->dir);
+	return tc_digest_add(&k->digest, r, name, err) < 0 ? -1 : 1;
 }
 
 /* 0 when no file is left. */
@@ -661,10 +587,8 @@ checkpoint_next(struct tc_source *s, struct tc_record *r, struct tc_err *err)
 		return next_tensor(k, r, err);
 	if (k->config.tied && !k->head_given)
 		return next_ref(k, r, err);
-	if (!s->spare_payloads) {
-		s->header.step[0].input = XXH3_64bits_digest(&k->items);
-		s->hash = XXH3_64bits_digest(&k->records);
-	}
+	if (!s->spare_payloads)
+		tc_digest_end(&k->digest, &s->header.step[0].input, &s->hash);
 	return 0;
 }
 
@@ -680,7 +604,7 @@ checkpoint_close(struct tc_source *s)
 	for (size_t i = 0; i < CARRIED; i++)
 		tc_buf_free(&k->text[i]);
 	tc_buf_free(&k->copy);
-	tc_buf_free(&k->head);
+	tc_digest_free(&k->digest);
 	tc_header_free(&s->header);
 	free(k->shard);
 	free(k->found);
@@ -705,7 +629,7 @@ tc_checkpoint_open(struct tc_source **s, const char *dir, const char *file, stru
 	    open_config(k, err) < 0 ||
 	    open_weights(k, file, err) < 0 ||
 	    resolve(k, err) < 0 ||
-	    hash_header(k, err) < 0) {
+	    tc_digest_begin(&k->digest, &k->source.header, err) < 0) {
 		checkpoint_close(&k->source);
 		return -1;
 	}

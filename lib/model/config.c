@@ -286,6 +286,8 @@ parse_window(struct tc_config *c, const struct tc_arch *a, const json_t *o, stru
 	const json_t *types = json_object_get(o, "layer_types");
 	bool on = use ? !is_off(use) : a->windowed;
 
+	if (a->windowless && ((window && !is_off(window)) || (use && !is_off(use))))
+		return tc_fail(err, TC_DATA, "config.json: sliding_window: a %s model has none", c->arch);
 	if (window && parse_size(&key, is_off(window) ? json_null() : window, &c->window, err) < 0)
 		return -1;
 	if (types && !json_is_null(types)) {

@@ -43,9 +43,10 @@ int tc_tokenizer_encode(struct tc_tokenizer *t, const char *text, size_t n, bool
 
 /* Appends the bytes of the ids to *out; skip_special leaves special tokens
  * out.  An empty *out is the start of a text, where SentencePiece's decoders
- * drop a space; with anything else in it the ids continue that text.  An id that has no token stands for no bytes (models pad their
- * vocabulary).  The bytes of a whole text are UTF-8, those of a part of its
- * ids may end inside a character: tc_utf8_lossy() makes of them what Hugging
+ * drop a space; with anything else in it the ids continue that text.  An id
+ * that has no token stands for no bytes (models pad their vocabulary).  The
+ * bytes of a whole text are UTF-8, those of a part of its ids may end inside a
+ * character: tc_utf8_lossy() makes of them what Hugging
  * Face's decode() prints (but for bytes of a ByteFallback decoder that aren't
  * UTF-8: there it prints one U+FFFD for each byte of their run).
  *

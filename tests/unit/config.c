@@ -87,12 +87,17 @@ test_rope(void)
 	ok(parse(&c, "qwen2", "{\"rope_scaling\": null, \"rope_theta\": 1e6}", NULL) == 0 && c.rope.kind == TC_ROPE_DEFAULT &&
 	    c.rope.theta == 1e6, "rope_scaling null");
 	refused("llama", "{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}}", "'dynamic'");
-	refused("llama", "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 2}}", "'yarn'");
+	ok(parse(&c, "llama", "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 2, \"beta_fast\": 30}}", NULL) == 0 &&
+	    c.rope.kind == TC_ROPE_YARN && c.rope.beta_fast == 30 && c.rope.beta_slow == 1 && c.rope.truncate, "yarn and its defaults");
+	refused("llama", "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 2, \"mscale\": 1}}", "'mscale'");
+	refused("llama", "{\"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1]}}", "each of 4 pairs");
 	refused("llama", "{\"rope_scaling\": {\"type\": \"linear\"}}", "without factor");
 	refused("llama", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": -2}}", "factor");
 	refused("llama", "{\"rope_parameters\": {\"rope_type\": \"default\", \"factor\": 2}}", "'factor'");
 	refused("llama", "{\"rope_parameters\": {\"mrope_section\": [1]}}", "'mrope_section'");
-	refused("llama", "{\"rope_parameters\": {\"partial_rotary_factor\": 0.5}}", "'partial_rotary_factor'");
+	ok(parse(&c, "llama", "{\"rope_parameters\": {\"partial_rotary_factor\": 0.5}}", NULL) == 0 && c.rope.dims == c.head_dim / 2,
+	    "a part of each head is rotated");
+	refused("llama", "{\"rope_parameters\": {\"partial_rotary_factor\": 1.5}}", "partial_rotary_factor");
 	refused("llama", "{\"rope_theta\": 1, \"rope_parameters\": {\"rope_theta\": 2}}", "rope_theta");
 	refused("llama", "{\"rope_theta\": 0}", "rope_theta");
 	refused("llama", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}, \"rope_parameters\": {\"rope_type\": \"default\"}}", "contradict");
@@ -101,15 +106,22 @@ test_rope(void)
 static void
 test_window(void)
 {
+	struct tc_config c;
+
 	accepted("qwen2", "{\"use_sliding_window\": false, \"sliding_window\": 4096, \"max_window_layers\": 2}");
 	accepted("qwen2", "{\"sliding_window\": 4096}");
 	accepted("qwen2", "{\"use_sliding_window\": true, \"sliding_window\": null}");
 	accepted("llama", "{\"sliding_window\": null}");
 	accepted("qwen2", "{\"layer_types\": [\"full_attention\", \"full_attention\", \"full_attention\"]}");
-	refused("qwen2", "{\"use_sliding_window\": true}", "sliding_window");
-	refused("qwen2", "{\"use_sliding_window\": true, \"sliding_window\": 16}", "sliding_window");
+	ok(parse(&c, "qwen2", "{\"use_sliding_window\": true, \"sliding_window\": 16, \"max_window_layers\": 1}", NULL) == 0 &&
+	    c.window == 16 && !(c.layer[0] & TC_LAYER_SLIDING) && c.layer[1] & TC_LAYER_SLIDING, "qwen2 slides from max_window_layers on");
+	ok(parse(&c, "qwen2", "{\"sliding_window\": 8, \"layer_types\": [\"full_attention\", \"sliding_attention\", \"full_attention\"]}", NULL) == 0 &&
+	    c.layer[0] == 0 && c.layer[1] == TC_LAYER_SLIDING && c.layer[2] == 0, "layer_types says which layers slide");
+	ok(parse(&c, "mistral", "{\"sliding_window\": 5}", NULL) == 0 && c.window == 5 && c.layer[2] == TC_LAYER_SLIDING, "every layer of mistral slides");
+	ok(parse(&c, "mistral", "{\"sliding_window\": null}", NULL) == 0 && c.layer[2] == 0, "or none");
 	refused("llama", "{\"sliding_window\": 16}", "sliding_window");
-	refused("qwen2", "{\"layer_types\": [\"full_attention\", \"sliding_attention\", \"full_attention\"]}", "'sliding_attention'");
+	refused("qwen2", "{\"sliding_window\": null, \"layer_types\": [\"full_attention\", \"sliding_attention\", \"full_attention\"]}", "no sliding_window");
+	refused("qwen2", "{\"layer_types\": [\"full_attention\", \"chunked_attention\", \"full_attention\"]}", "'chunked_attention'");
 	refused("qwen2", "{\"layer_types\": [\"full_attention\"]}", "layer_types");
 }
 
@@ -139,7 +151,7 @@ test_refusals(void)
 	refused("llama", "{\"vocab_size\": 99999999999}", "vocab_size");
 	refused("llama", "{\"num_hidden_layers\": 5000}", "num_hidden_layers");
 	refused("llama", "{\"head_dim\": 1048576, \"num_attention_heads\": 1048576}", "more than");
-	refused("llama", "{\"head_dim\": 7}", "odd");
+	refused("llama", "{\"head_dim\": 7}", "needs pairs");
 	refused("llama", "{\"rms_norm_eps\": 0}", "rms_norm_eps");
 	refused("llama", "{\"tie_word_embeddings\": 1}", "tie_word_embeddings");
 	refused("llama", "{\"pretraining_tp\": 2}", "pretraining_tp");

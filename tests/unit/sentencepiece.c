@@ -244,7 +244,8 @@ static const struct {
 	  { 269, 1, 269, 35, 1, 273 } },
 	{ "added tokens: the raw ones before", BPE_ALL, LLAMA,
 	  "\"normalizer\":{\"type\":\"Lowercase\"},\"added_tokens\":[{\"id\":2,\"content\":\"</s>\","
-	  WHOLE "\"normalized\":false,\"special\":true},{\"id\":282,\"content\":\"HI\"," WHOLE "\"normalized\":true,\"special\":false}]",
+	  WHOLE "\"normalized\":false,\"special\":true},{\"id\":282,\"content\":\"HI\","
+	  WHOLE "\"normalized\":true,\"special\":false}]",
 	  "Hi </s>hI", 4,
 	  { 282, 35, 2, 282 } },
 	{ "added tokens: normalized with Prepend", BPE_ALL, LLAMA,
