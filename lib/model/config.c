@@ -656,7 +656,7 @@ tc_config_tensor(const struct tc_config *c, size_t i, struct tc_tensor *t)
 {
 	const struct arch *a = find_arch(c->arch);
 	const struct slot *s;
-	size_t n, block = 0;
+	size_t n = 1, block = 0;
 
 	if (!a)
 		return 0;
