@@ -65,22 +65,23 @@ deps:
 	@share/deps "$(DEP_PKGS)" "$(DEP_COMMANDS)" "$(DEP_PYTHON)"
 
 # deps may install what pkg-config is asked for when this file is read: the
-# rest is a make of its own.
+# rest is a make of its own, on all cores.
+SUBMAKE = $(MAKE) --no-print-directory -j$(shell nproc)
 demo: deps
-	@$(MAKE) --no-print-directory stages
+	@$(SUBMAKE) stages
 	@$(MAKE) --no-print-directory -f pipelines/demo.mk
 
 check: deps
-	@$(MAKE) --no-print-directory stages unit
+	@$(SUBMAKE) stages unit
 	@tests/run $(BIN) $(BUILD)
 
 asan: deps
-	@$(MAKE) --no-print-directory stages unit BUILD=build/asan BIN=build/asan/bin \
+	@$(SUBMAKE) stages unit BUILD=build/asan BIN=build/asan/bin \
 	    SANITIZE="-fsanitize=address -fno-omit-frame-pointer"
 	@tests/run build/asan/bin build/asan
 
 ubsan: deps
-	@$(MAKE) --no-print-directory stages unit BUILD=build/ubsan BIN=build/ubsan/bin \
+	@$(SUBMAKE) stages unit BUILD=build/ubsan BIN=build/ubsan/bin \
 	    SANITIZE="-fsanitize=undefined -fno-sanitize-recover=all"
 	@tests/run build/ubsan/bin build/ubsan
 

@@ -61,6 +61,7 @@ struct export {
 	struct tc_cli *cli;
 	struct tc_source *source;
 	struct tc_config config;
+	float norm_shift;           /* what is in the norms and must not be */
 	int dir;                    /* belongs to cli->output */
 	int weights;                /* model.safetensors, or -1 */
 	struct tc_st_writer *writer;
@@ -313,6 +314,56 @@ find_origin(const struct export *x, const struct tc_tensor *t, struct tc_origin 
 	return 0;
 }
 
+static bool
+is_norm(enum tc_role role)
+{
+	switch (role) {
+	case TC_ROLE_ATTN_NORM:
+	case TC_ROLE_ATTN_POST_NORM:
+	case TC_ROLE_MLP_NORM:
+	case TC_ROLE_MLP_POST_NORM:
+	case TC_ROLE_Q_NORM:
+	case TC_ROLE_K_NORM:
+	case TC_ROLE_FINAL_NORM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A norm stored with the 1 added goes out without it, as programs that do not
+ * know tc_norm_offset expect: if adding it again gives the same number. */
+static int
+put_shifted_norm(struct export *x, const struct tc_tensor *t, float shift, struct tc_err *err)
+{
+	size_t n = tc_tensor_elements(t);
+	struct tc_tensor out = *t;
+	float *w = tc_alloc(n, sizeof(*w), err);
+	int r = -1;
+
+	if (!w)
+		return -1;
+	tc_tensor_read_rows(t, 0, 1, w);
+	for (size_t i = 0; i < n; i++) {
+		volatile float less = w[i] - shift;
+
+		if (less + shift != w[i]) {
+			tc_fail(err, TC_DATA, "tensor '%s': element %zu cannot be written without the %g that was added to it",
+			    t->name, i, (double)shift);
+			goto out;
+		}
+		w[i] = less;
+	}
+	out.format = (struct tc_format){ .encoding = TC_DENSE, .dtype = TC_F32 };
+	if (tc_tensor_layout(&out, err) < 0)
+		goto out;
+	out.part[0].data = w;
+	r = put_tensor(x, &out, target_dtype(x, &out), err);
+out:
+	free(w);
+	return r;
+}
+
 static int
 take_tensor(struct export *x, const struct tc_tensor *t, struct tc_err *err)
 {
@@ -324,6 +375,8 @@ take_tensor(struct export *x, const struct tc_tensor *t, struct tc_err *err)
 	tc_cli_progress(x->cli, "%s", t->name);
 	if (o.fused || o.transposed)
 		return gather(x, t, &o, err);
+	if (x->norm_shift != 0 && is_norm(t->role) && !t->bias)
+		return put_shifted_norm(x, t, x->norm_shift, err);
 	return put_tensor(x, t, target_dtype(x, t), err);
 }
 
@@ -370,6 +423,27 @@ put_late(struct export *x, struct tc_err *err)
 
 /* ---- the stream ---- */
 
+/* config.json as it was; without our own key, when norms go out as usual. */
+static int
+write_config(const struct export *x, struct tc_err *err)
+{
+	const struct tc_header *h = &x->source->header;
+	json_error_t why;
+	json_t *o;
+	char *text;
+	int r;
+
+	if (x->norm_shift == 0)
+		return write_file(x, "config.json", h->config, h->config_bytes, err);
+	o = json_loadb(h->config, h->config_bytes, 0, &why);
+	json_object_del(o, "tc_norm_offset");
+	text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+	r = text ? write_file(x, "config.json", text, strlen(text), err) : tc_fail_nomem(err, h->config_bytes);
+	free(text);
+	json_decref(o);
+	return r;
+}
+
 /* The directory under its temporary name, with config.json and a place for
  * the weights. */
 static int
@@ -383,7 +457,8 @@ begin(struct export *x, struct tc_err *err)
 	    tc_output_open_dir(&x->cli->output, x->a->output, err) < 0)
 		return -1;
 	x->dir = tc_output_fd(x->cli->output);
-	if (write_file(x, "config.json", h->config, h->config_bytes, err) < 0)
+	x->norm_shift = (float)(tc_config_usual_norm_offset(&x->config) - x->config.norm_offset);
+	if (write_config(x, err) < 0)
 		return -1;
 	for (size_t i = 0; tc_config_tensor(&x->config, i, &t); i++)
 		room_bytes += strlen(t.name) + TC_ST_ENTRY_BYTES;

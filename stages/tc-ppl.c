@@ -159,7 +159,7 @@ cut_windows(struct ppl *p, struct tc_err *err)
 	if (p->a->max_tokens != TC_UNSET)
 		tokens = tc_min(tokens, (size_t)p->a->max_tokens);
 	if (p->text.nseq)
-		r = tc_windows_lines(&p->windows, p->text.nseq, p->text.length, o->window, err);
+		r = tc_windows_lines(&p->windows, p->text.nseq, p->text.length, o->window, o->score_from, err);
 	else if (o->preset->sliding)
 		r = tc_windows_sliding(&p->windows, tokens, o->window, o->stride, err);
 	else

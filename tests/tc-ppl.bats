@@ -307,3 +307,12 @@ value() {
 @test "the embedded model is the default" {
 	takes_default tc-ppl --max-tokens 64 --window 64
 }
+
+@test "tc-ppl --score-from holds for sequences given as ids" {
+	ids 3 32 >ids.json
+	tc-ppl "$TINY/llama" -q --ids ids.json --window 32 --score-from 16 --json >out
+	[ "$(key out .tokens_scored)" = 45 ]
+	[ "$(key out .tokens_dropped)" = 0 ]
+	tc-ppl "$TINY/llama" -q --ids ids.json --window 32 --json >all
+	[ "$(key all .tokens_scored)" = 93 ]
+}

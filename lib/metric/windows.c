@@ -53,7 +53,8 @@ tc_windows_sliding(struct tc_windows *ws, size_t tokens, size_t window, size_t s
 }
 
 int
-tc_windows_lines(struct tc_windows *ws, size_t lines, const size_t *length, size_t window, struct tc_err *err)
+tc_windows_lines(struct tc_windows *ws, size_t lines, const size_t *length, size_t window, size_t score_from,
+    struct tc_err *err)
 {
 	size_t begin = 0;
 
@@ -64,9 +65,11 @@ tc_windows_lines(struct tc_windows *ws, size_t lines, const size_t *length, size
 	for (size_t i = 0; i < lines; begin += length[i++]) {
 		size_t n = tc_min(length[i], window);
 
-		if (n >= 2)
-			add(ws, begin, n, 0);
-		ws->dropped += length[i] - (n >= 2 ? n : 0);
+		bool scored = n >= score_from + 2;
+
+		if (scored)
+			add(ws, begin, n, score_from);
+		ws->dropped += length[i] - (scored ? n : 0);
 	}
 	return 0;
 }

@@ -40,9 +40,9 @@ int tc_windows_fixed(struct tc_windows *ws, size_t tokens, size_t window, size_t
  * text; of each only the tokens that no earlier window held are scored. */
 int tc_windows_sliding(struct tc_windows *ws, size_t tokens, size_t window, size_t stride, struct tc_err *err) TC_MUST_CHECK;
 
-/* One window a line: line i has length[i] tokens, cut at `window`; lines of
- * fewer than two tokens cannot be scored and are dropped. */
-int tc_windows_lines(struct tc_windows *ws, size_t lines, const size_t *length, size_t window, struct tc_err *err) TC_MUST_CHECK;
+/* One window a line (or sequence): line i has length[i] tokens, cut at
+ * `window`; lines without a prediction at score_from or later are dropped. */
+int tc_windows_lines(struct tc_windows *ws, size_t lines, const size_t *length, size_t window, size_t score_from, struct tc_err *err) TC_MUST_CHECK;
 
 void tc_windows_free(struct tc_windows *ws);
 

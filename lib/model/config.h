@@ -95,6 +95,9 @@ struct tc_origin {
 	bool fused, transposed;
 };
 int tc_config_origin(const struct tc_config *c, size_t i, struct tc_origin *o);
+/* What a checkpoint of this architecture adds to a norm's weights, whatever
+ * this config's tc_norm_offset says. */
+double tc_config_usual_norm_offset(const struct tc_config *c);
 /* Prefix that checkpoints of the bare decoder leave out: "model.". */
 const char *tc_config_prefix(const struct tc_config *c);
 

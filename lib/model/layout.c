@@ -103,6 +103,12 @@ tc_config_tensor(const struct tc_config *c, size_t i, struct tc_tensor *t)
 	return 1;
 }
 
+double
+tc_config_usual_norm_offset(const struct tc_config *c)
+{
+	return tc_arch_find(c->arch)->defaults.norm_offset;
+}
+
 const char *
 tc_config_prefix(const struct tc_config *c)
 {

@@ -90,7 +90,7 @@ test_rope(void)
 	ok(parse(&c, "llama", "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 2, \"beta_fast\": 30}}", NULL) == 0 &&
 	    c.rope.kind == TC_ROPE_YARN && c.rope.beta_fast == 30 && c.rope.beta_slow == 1 && c.rope.truncate, "yarn and its defaults");
 	refused("llama", "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 2, \"mscale\": 1}}", "'mscale'");
-	refused("llama", "{\"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1]}}", "each of 4 pairs");
+	refused("llama", "{\"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1]}}", "each of 6 pairs");
 	refused("llama", "{\"rope_scaling\": {\"type\": \"linear\"}}", "without factor");
 	refused("llama", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": -2}}", "factor");
 	refused("llama", "{\"rope_parameters\": {\"rope_type\": \"default\", \"factor\": 2}}", "'factor'");

@@ -118,13 +118,13 @@ test_lines(void)
 	struct tc_windows ws;
 	int right;
 
-	right = tc_windows_lines(&ws, 6, length, 8, &err) == 0 && ws.n == 4;
+	right = tc_windows_lines(&ws, 6, length, 8, 0, &err) == 0 && ws.n == 4;
 	for (size_t i = 0; right && i < 4; i++)
 		right &= ws.w[i].begin == want[i].begin && ws.w[i].length == want[i].length && ws.w[i].first == 0;
 	ok(right, "lines: one window each, cut at 8, short ones left out");
 	ok(ws.scored == 2 + 7 + 1 + 7 && ws.dropped == 1 + 2, "lines: 17 scored, 3 dropped");
 	tc_windows_free(&ws);
-	ok(tc_windows_lines(&ws, 0, length, 8, &err) == 0 && ws.n == 0, "no lines, no windows");
+	ok(tc_windows_lines(&ws, 0, length, 8, 0, &err) == 0 && ws.n == 0, "no lines, no windows");
 	tc_windows_free(&ws);
 }
 
