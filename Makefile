@@ -9,6 +9,7 @@
 .DELETE_ON_ERROR:
 .SUFFIXES:
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 all: stages
 
 include config.mk

@@ -25,5 +25,5 @@ PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 # What a fresh Debian machine needs: "what is probed:package" each.
 DEP_PKGS = msgpack:libmsgpack-dev jansson:libjansson-dev libxxhash:libxxhash-dev libpcre2-8:libpcre2-dev libutf8proc:libutf8proc-dev libcrypto:libssl-dev
-DEP_COMMANDS = gcc:gcc pkg-config:pkg-config parallel:parallel bats:bats mandoc:mandoc jq:jq python3:python3 script:bsdutils xxd:xxd column:bsdextrautils
+DEP_COMMANDS = gcc:gcc pkg-config:pkg-config parallel:parallel bats:bats mandoc:mandoc jq:jq python3:python3 script:bsdutils xxd:xxd column:bsdextrautils curl:curl
 DEP_PYTHON = msgpack:python3-msgpack xxhash:python3-xxhash

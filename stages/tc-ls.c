@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "metric/ledger.h"
 #include "stats/tree.h"
+#include "tensor/describe.h"
 #include "token/tokenizer.h"
 
 struct args {
@@ -113,22 +114,6 @@ add_json(json_t *to, json_t *o, struct tc_err *err)
 	return json_array_append_new(to, o) < 0 ? tc_fail_nomem(err, 0) : 0;
 }
 
-static void
-print_format(const struct tc_format *f, char cell[CELL_MAX])
-{
-	char group[32];
-
-	if (f->encoding == TC_DENSE) {
-		snprintf(cell, CELL_MAX, "%s", tc_dtypes[f->dtype].name);
-		return;
-	}
-	snprintf(group, sizeof(group), "g%" PRIu64, f->group);
-	snprintf(cell, CELL_MAX, "%s %d bit %s%s%s %s", f->encoding == TC_UNIFORM ? "uniform" : "codebook", f->bits,
-	    f->group == TC_GROUP_ROW ? "row" : f->group == TC_GROUP_TENSOR ? "tensor" : group,
-	    f->encoding == TC_UNIFORM ? " " : "", f->encoding == TC_UNIFORM ? tc_zero_names[f->zero] : "",
-	    tc_dtypes[f->dtype].name);
-}
-
 static int
 add_tensor(struct list *l, const struct tc_tensor *t, struct tc_err *err)
 {
@@ -148,7 +133,7 @@ add_tensor(struct list *l, const struct tc_tensor *t, struct tc_err *err)
 		snprintf(cell[SHAPE] + n, CELL_MAX - n, "%s%" PRIu64, i ? "x" : "", t->shape[i]);
 		(void)!json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
 	}
-	print_format(&t->format, cell[FORMAT]);
+	tc_format_describe(&t->format, cell[FORMAT]);
 	snprintf(cell[BYTES], CELL_MAX, "%zu", bytes);
 	snprintf(cell[BITS], CELL_MAX, "%.3f", bits);
 	if (json_array_size(shape) != (size_t)t->ndim ||

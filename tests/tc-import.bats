@@ -124,10 +124,10 @@ load lib
 	fails 65 "hidden_act 'gelu' is not supported" tc-import act
 	damaged qwen2 arch 'config["model_type"] = "mamba"'
 	fails 65 "'mamba' is not supported" tc-import arch
-	damaged llama rope 'config["rope_parameters"]["rope_type"] = "yarn"'
-	fails 65 "rope_type 'yarn' is not supported" tc-import rope
-	damaged qwen2 window 'del config["layer_types"]; config.update(use_sliding_window=True, sliding_window=64)'
-	fails 65 'sliding_window' tc-import window
+	damaged llama rope 'config["rope_parameters"]["rope_type"] = "dynamic"'
+	fails 65 "rope_type 'dynamic' is not supported" tc-import rope
+	damaged llama window 'config["sliding_window"] = 64'
+	fails 65 'sliding_window: a llama model has none' tc-import window
 	damaged llama quantized 'config["quantization_config"] = {"quant_method": "gptq"}'
 	fails 65 'already quantized' tc-import quantized
 	damaged llama broken ''
