@@ -186,3 +186,13 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 @test "output goes where it should, whole or not at all" {
 	writes_well tc-quant -q
 }
+
+@test "tc-quant quantizes twice only what came quantized" {
+	tc-import "$TINY/llama" | tc-quant -q --group 16 -o once.tcs
+	fails_midway 65 'is quantized already' tc-quant once.tcs
+	[ -e "${XDG_CACHE_HOME:-$HOME/.cache}/tinycompress/models/smollm2-135m/model.gguf" ] || skip "smollm2-135m is not fetched"
+	tc-quant smollm2-135m --bits 3 -o anew.tcs 2>said
+	grep -q 'was Q4_1 before' said
+	[ "$(tc-ls anew.tcs --json | jq '[.tensors[] | select(.role == "up") | .format] | unique | length')" = 1 ]
+	fails_midway 65 'is quantized already' tc-quant anew.tcs
+}
