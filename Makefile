@@ -12,6 +12,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 all: stages
 
+ifneq ($(shell uname -m),x86_64)
+$(error only x86-64 is supported so far)
+endif
+
 include config.mk
 
 BUILD ?= build
@@ -107,6 +111,7 @@ install: stages completion
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE_DIR) $(MAN_DIR)/man1 $(MAN_DIR)/man5 $(MAN_DIR)/man7 $(BASH_DIR) $(ZSH_DIR)
 	install -m 755 $(STAGES:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
 	cp -r share/models share/text $(SHARE_DIR)
+	chmod -R a+rX $(SHARE_DIR)
 	install -m 755 share/get-model $(SHARE_DIR)
 	install -m 644 share/models.tsv $(SHARE_DIR)
 	install -m 644 man/*.1 $(MAN_DIR)/man1

@@ -14,7 +14,9 @@ JOBS ?= $(shell nproc)
 
 export PATH := $(abspath $(BIN)):$(PATH)
 BUILD_ID := $(shell $(BIN)/tc-ppl --version | sed 's/.*build \([0-9a-f]*\).*/\1/')
-OUT ?= out/demo-$(BUILD_ID)
+# What a cell depends on: model, windows, build, the cell's script and what is in share/.
+INPUTS := $(shell cat pipelines/cell share/text/*.txt share/models/*/model.safetensors | sha256sum | cut -c1-8)
+OUT ?= out/$(subst /,_,$(MODEL))-$(WINDOWS)x1024-$(BUILD_ID)-$(INPUTS)
 CELLS := $(foreach b,$(BITS),$(if $(filter full,$b),full,rtn-$b))
 
 # One thread a job: jobs share the cores better than threads do.

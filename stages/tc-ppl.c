@@ -550,6 +550,8 @@ run(struct ppl *p)
 {
 	struct tc_cli *cli = p->cli;
 
+	if (p->a->common.result && tc_result_check(p->a->common.result, &cli->err) < 0)
+		return -1;
 	if (tc_cli_model(cli, 0, &p->model.source) < 0 || run_model(p, &p->model) < 0)
 		return -1;
 	if (p->a->base && (tc_cli_model_path(cli, p->a->base, &p->base.source) < 0 || run_model(p, &p->base) < 0))

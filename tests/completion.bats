@@ -36,7 +36,7 @@ completes() {
 	[ "$(completes tc-quant --scale = | paste -sd ' ')" = 'f16 f32' ]
 	# Nothing offered means file names ...
 	(source <(tc-quant --completion bash) && complete -p tc-quant) | grep -q -- '-o default '
-	[ -z "$(completes tc-quant --output '')" ] && [ -z "$(completes tc-quant -o q)" ] && [ -z "$(completes tc-quant mod)" ]
+	[ -z "$(completes tc-quant --output '')" ] && [ -z "$(completes tc-quant -o q)" ] && [ -z "$(completes tc-quant mod)" ] || return 1
 	[ -z "$(completes tc-ppl --base '')" ]
 	# ... save where a number is wanted.
 	tc-quant --completion bash | grep -qE '^	--bits\|.*\) compopt \+o default '
@@ -45,7 +45,8 @@ completes() {
 @test "the completion of every stage is a script that bash takes silently" {
 	for stage in $(stages); do
 		"$stage" --completion bash >script
-		bash -n script && [ -z "$(bash -uc '. ./script' 2>&1)" ]
+		bash -n script || return 1
+		[ -z "$(bash -uc '. ./script' 2>&1)" ]
 	done
 	fails 2 "'ksh': must be one of bash, zsh" tc-ls --completion ksh
 	fails 2 'needs a value' tc-ls --completion
@@ -81,7 +82,7 @@ completes() {
 		(source "$share/bash-completion/completions/$stage" && complete -p "$stage") | grep -q -- "-F _${stage//-/_} "
 		grep -q "^_${stage//-/_}()" $share/zsh/site-functions/_tinycompress
 	done
-	[ -x $share/tinycompress/get-model ] && cmp "$TC_ROOT/share/models.tsv" $share/tinycompress/models.tsv
+	[ -x $share/tinycompress/get-model ] && cmp "$TC_ROOT/share/models.tsv" $share/tinycompress/models.tsv || return 1
 	unset TC_SHARE
 	XDG_CACHE_HOME=$PWD/none fails 66 'run .*/usr/bin/\.\./share/tinycompress/get-model smollm2-135m' root/usr/bin/tc-ls smollm2-135m
 }

@@ -40,7 +40,11 @@ hub() {
 	cp "$TINY/llama/model.safetensors" "$repo"
 	"$PYTHON" "$TC_ROOT/tests/hub.py" hub 3>&- &
 	server=$!
-	until [ -s hub/port ]; do sleep 0.05; done
+	for ((tries = 0; tries < 1000; tries++)); do
+		[ ! -s hub/port ] || break
+		sleep 0.05
+	done
+	[ -s hub/port ] || { echo 'the stand-in hub did not start'; return 1; }
 	export HF_ENDPOINT=http://127.0.0.1:$(cat hub/port)/
 	final=$models/hf/some-one/tiny-1.0
 }
@@ -82,7 +86,7 @@ END
 	tc-cmp -q hf:some-one/tiny-1.0 "$TINY/llama"
 	# Nothing is asked for a second time; what was damaged is.
 	: >hub/log
-	[ "$("$GET" hf:some-one/tiny-1.0 2>&1)" = "$final" ] && [ ! -s hub/log ]
+	[ "$("$GET" hf:some-one/tiny-1.0 2>&1)" = "$final" ] && [ ! -s hub/log ] || return 1
 	flip "$final/model.safetensors" 5000 >flipped && cp flipped "$final/model.safetensors"
 	[ "$("$GET" hf:some-one/tiny-1.0)" = "$final" ]
 	cmp "$repo/model.safetensors" "$final/model.safetensors"
@@ -145,7 +149,7 @@ END
 	hub
 	printf 'wrong\n' >"$repo/model.safetensors.faults"
 	gives 65 'model.safetensors: SHA-256 mismatch: got [0-9a-f]{64}, expected [0-9a-f]{64}; removed' "$GET" hf:some-one/tiny-1.0
-	[ -z "$(finished)" ] && [ ! -e "$models/hf/some-one/.tiny-1.0.part/model.safetensors" ]
+	[ -z "$(finished)" ] && [ ! -e "$models/hf/some-one/.tiny-1.0.part/model.safetensors" ] || return 1
 	"$GET" hf:some-one/tiny-1.0
 	cmp "$repo/model.safetensors" "$final/model.safetensors"
 }
@@ -155,7 +159,7 @@ END
 	printf '502\n' >"$repo/config.json.faults"
 	printf '503\n' >"$repo/model.safetensors.faults"
 	"$GET" hf:some-one/tiny-1.0
-	cmp "$repo/config.json" "$final/config.json" && cmp "$repo/model.safetensors" "$final/model.safetensors"
+	cmp "$repo/config.json" "$final/config.json" && cmp "$repo/model.safetensors" "$final/model.safetensors" || return 1
 	rm -r "$models"
 	printf '*502\n' >"$repo/config.json.faults"
 	gives 66 'config.json: .*502.*4 tries' "$GET" hf:some-one/tiny-1.0
@@ -271,7 +275,7 @@ listed() {
 	gives 65 'tiny: SHA-256 mismatch: got [0-9a-f]{64}, expected [0-9a-f]{64}; removed' share/get-model tiny
 	sed -i 's/part\.1$/part.2/' share/models.tsv
 	gives 65 'part\.2' share/get-model tiny
-	[ -z "$(finished)" ] && [ -z "$(ls -A "$models/tiny")" ]
+	[ -z "$(finished)" ] && [ -z "$(ls -A "$models/tiny")" ] || return 1
 	gives 74 . bash -c 'ulimit -f 30; exec share/get-model tiny'
 	[ -z "$(ls -A "$models/tiny")" ]
 	rm share/models.tsv

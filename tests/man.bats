@@ -78,7 +78,7 @@ for line in re.findall(r"^\.It (.*)$", section, re.M):
 
 @test "the reader of tc-stream.5 reads a stream, and refuses a damaged one" {
 	sed -n '/BEGIN READER/,/END READER/p' "$TC_ROOT/man/tc-stream.5" | grep -v '^\.' | sed 's/\\-/-/g; s/\\e/\\/g' >reader.py
-	[ "$(wc -l <reader.py)" -ge 30 ] && [ "$(wc -l <reader.py)" -le 60 ]
+	[ "$(wc -l <reader.py)" -ge 30 ] && [ "$(wc -l <reader.py)" -le 60 ] || return 1
 	ids 2 64 >ids.json
 	tc-calib "$TINY/qwen2" --ids ids.json | tc-quant -q -o q.tc
 	"$PYTHON" reader.py q.tc >got
@@ -98,7 +98,7 @@ for line in re.findall(r"^\.It (.*)$", section, re.M):
 	for stage in $(stages); do
 		for option in --help -h --version; do
 			"$stage" $option >out 2>err
-			[ -s out ] && [ ! -s err ]
+			[ -s out ] && [ ! -s err ] || return 1
 			fails 74 'standard output: No space left' bash -c "exec $stage $option >/dev/full"
 		done
 		"$stage" --version | grep -qE "^$stage [0-9]+\.[0-9.]+ \(build [0-9a-f]{16}\)\$"

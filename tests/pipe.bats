@@ -24,7 +24,7 @@ run_stage() {
 }
 
 @test "every ordered pair of stages, over a pipe, a file on stdin and a mapped file" {
-	stages="tc-import tc-export tc-ls tc-merge tc-calib tc-quant tc-ppl tc-gen"
+	stages="tc-import tc-export tc-ls tc-merge tc-calib tc-quant tc-ppl tc-gen tc-cmp"
 	ids 2 48 >ids.json
 	tc-calib "$TINY/llama" --ids ids.json -o c.tc
 	for first in $stages; do
@@ -33,7 +33,7 @@ run_stage() {
 			want=0 message=.
 			case $first:$second in
 			tc-export:*) want=66 message='empty: did the upstream stage fail' ;;
-			tc-ls:* | tc-ppl:* | tc-gen:*) want=65 message='not a tinycompress stream|not a model' ;;
+			tc-ls:* | tc-ppl:* | tc-gen:* | tc-cmp:*) want=65 message='not a tinycompress stream|not a model' ;;
 			tc-quant:tc-quant) want=65 message='is quantized already' ;;
 			esac
 			for way in pipe file mapped; do
@@ -46,7 +46,7 @@ run_stage() {
 				[ "$got" -eq "$want" ] || { echo "$first $second, $way: exit $got, expected $want"; cat err; return 1; }
 				[ "$want" -eq 0 ] || grep -qE "$message" err || { echo "$first $second, $way:"; cat err; return 1; }
 			done
-			[ "$want" -ne 0 ] || { cmp pipe.out file.out && cmp pipe.out mapped.out; }
+			[ "$want" -ne 0 ] || { cmp pipe.out file.out && cmp pipe.out mapped.out; } || return 1
 		done
 	done
 }
@@ -57,13 +57,13 @@ run_stage() {
 	chain() { "$@" | tc-calib --ids ids.json | tc-quant -q | tc-ppl --ids ids.json --json --result r.json; }
 	got=0
 	chain tc-import nan >out 2>err || got=$?
-	[ "$got" -eq 65 ] && [ ! -s out ] && [ ! -e r.json ]
-	[ "$(wc -l <err)" -eq 1 ] && grep -q '^tc-import: .*not a finite number' err
+	[ "$got" -eq 65 ] && [ ! -s out ] && [ ! -e r.json ] || return 1
+	[ "$(wc -l <err)" -eq 1 ] && grep -q '^tc-import: .*not a finite number' err || return 1
 	# Who fails before its stream begins leaves an empty pipe.
 	for option in nothere --nonsense; do
 		got=0
 		chain tc-import $option >out 2>err || got=$?
-		[ "$got" -eq 66 ] && [ ! -s out ] && [ ! -e r.json ]
+		[ "$got" -eq 66 ] && [ ! -s out ] && [ ! -e r.json ] || return 1
 		[ "$(head -n 1 err | cut -d: -f1)" = tc-import ]
 		[ "$(grep -c 'empty: did the upstream stage fail' err)" -eq 3 ]
 	done
@@ -71,8 +71,8 @@ run_stage() {
 	echo '[[1,2,999]]' >bad.json
 	got=0
 	{ tc-import "$TINY/llama" | tc-calib --ids bad.json --seqlen 3 --samples 1 | tc-quant -q | tc-ppl --ids ids.json; } >out 2>err || got=$?
-	[ "$got" -eq 65 ] && [ ! -s out ]
-	[ "$(wc -l <err)" -eq 1 ] && grep -q '^tc-calib: .*outside the vocabulary' err
+	[ "$got" -eq 65 ] && [ ! -s out ] || return 1
+	[ "$(wc -l <err)" -eq 1 ] && grep -q '^tc-calib: .*outside the vocabulary' err || return 1
 }
 
 @test "an abort in a saved stream is told to whoever reads it" {
@@ -146,7 +146,7 @@ END
 		fails 65 "$name: .* 2 is NaN or infinite" tc-ppl $f.tc --ids ids.json --result r.json
 		fails 65 "$name: .* 2 is NaN or infinite" tc-gen $f.tc --ids ids.json --json
 		fails 65 "$name.*not a finite number" tc-export $f.tc -o out
-		[ ! -e r.json ] && [ ! -e out ]
+		[ ! -e r.json ] && [ ! -e out ] || return 1
 	done
 }
 
@@ -181,7 +181,7 @@ kill_stage() {
 	for i in 1 2 3 4; do
 		kill_stage $i
 		[ "$got" -ne 0 ] || { echo "stage $i killed, yet success"; cat out err; return 1; }
-		[ ! -e r.json ] && [ ! -s out ]
+		[ ! -e r.json ] && [ ! -s out ] || return 1
 		[ -z "$(ls -A tmp)" ]
 	done
 }
@@ -206,7 +206,7 @@ kill_stage() {
 		got=0
 		exec 9>&-
 		wait $pid || got=$?
-		[ "$got" -ne 0 ] && [ ! -e dir/out.tc ]
+		[ "$got" -ne 0 ] && [ ! -e dir/out.tc ] || return 1
 		if [ $signal = KILL ]; then rm -f dir/.out.tc.*; fi
 		[ -z "$(ls -A dir)" ] || { echo "SIG$signal left $(ls -A dir)"; return 1; }
 	done

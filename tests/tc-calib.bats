@@ -126,7 +126,7 @@ statistics() {
 	out=s2 calib --samples 4 --seed 7
 	out=s3 calib --samples 4 --seed 8
 	cmp s1 s2
-	! cmp -s s1 s3
+	! cmp -s s1 s3 || return 1
 	sum() { records "$1" | jq 'select(.stat == "sq" and .site == "attn_in" and .block == 0) | .values[0]'; }
 	out=c calib --samples 1
 	near "$(sum a)" "$(jq -n "$(sum b) + $(sum c)")" 1e-12
@@ -154,7 +154,7 @@ statistics() {
 	[ -z "$(ls -A tmp)" ]
 	fails 2 . tc-calib draft --memory 1000
 	got=0; tc-calib draft -q --tmpdir "$PWD/nodir" >out 2>err || got=$?
-	[ "$got" -ne 0 ] && grep -q nodir err
+	[ "$got" -ne 0 ] && grep -q nodir err || return 1
 }
 
 @test "a second calibration replaces the first" {

@@ -10,7 +10,7 @@ differs() {
 @test "a model and its stream are the same numbers, whatever the architecture" {
 	for model in "$TINY"/* "$TC_ROOT"/tests/fixtures/arch/*; do
 		tc-import "$model" | tc-cmp "$model" - --json >cmp || { echo "$model"; return 1; }
-		[ "$(key cmp .different)" -eq 0 ] && [ "$(key cmp .same)" -ge 20 ]
+		[ "$(key cmp .different)" -eq 0 ] && [ "$(key cmp .same)" -ge 20 ] || return 1
 		[ "$(jq -c '.tensors[0] | [.relative_error, .snr_db, .max_abs, .max_at, .note]' cmp)" = '[0,null,0,null,null]' ]
 		[ "$(jq -c '.tensors | length' cmp)" -eq "$(tc-ls "$model" --json | jq '.tensors | length')" ]
 	done
@@ -137,6 +137,6 @@ bias[12:16] = struct.pack("<f", struct.unpack("<f", bias[12:16])[0] + 2)'
 	done
 	# A stage that fails before it: its code, its words once.
 	got=0; tc-calib "$TINY/llama" --ids nothere 2>err | tc-cmp good.tc - >out 2>>err || got=$?
-	[ "$got" -eq 66 ] && [ ! -s out ]
+	[ "$got" -eq 66 ] && [ ! -s out ] || return 1
 	fails 74 'No space left' sh -c "tc-cmp good.tc good.tc >/dev/full"
 }

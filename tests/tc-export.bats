@@ -130,7 +130,7 @@ ppl() {
 	tc-quant -q odd --group 4 -o q.tc
 	tc-export q.tc -o out
 	payloads out/model.safetensors >got
-	[ "$(grep -c ' F32 ' got)" -eq 14 ] && [ "$(grep -c ' BF16 ' got)" -eq 7 ]
+	[ "$(grep -c ' F32 ' got)" -eq 14 ] && [ "$(grep -c ' BF16 ' got)" -eq 7 ] || return 1
 	payloads odd/model.safetensors | grep BF16 | grep -E 'norm|embed|lm_head' >want
 	grep BF16 got | cmp - want
 	ids 2 17 7 >ids
@@ -155,7 +155,7 @@ ppl() {
 	fails 2 'file: exists and is not a directory' tc-export "$TINY/llama" -o file
 	fails 2 'o DIR is missing' tc-export "$TINY/llama"
 	fails 2 'standard output' tc-export "$TINY/llama" -o -
-	[ "$(ls used)" = kept ] && [ ! -s file ]
+	[ "$(ls used)" = kept ] && [ ! -s file ] || return 1
 	chmod 750 empty
 	tc-export "$TINY/llama" -o empty
 	[ "$(stat -c %a empty)" = 750 ]

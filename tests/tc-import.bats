@@ -6,7 +6,7 @@ load lib
 		tc-import "$TINY/$arch/model.safetensors" -o file.tc
 		tc-import dir.tc -o mapped.tc
 		tc-import - <dir.tc >piped.tc
-		cmp dir.tc file.tc && cmp dir.tc mapped.tc && cmp dir.tc piped.tc
+		cmp dir.tc file.tc && cmp dir.tc mapped.tc && cmp dir.tc piped.tc || return 1
 		(cd "$TINY/$arch" && tc-import model.safetensors) | cmp - dir.tc
 	done
 }

@@ -93,7 +93,7 @@ END
 	tc-ls q.tc >map
 	tc-ls - <q.tc >file
 	cat q.tc | tc-ls >pipe
-	cmp map file && cmp map pipe
+	cmp map file && cmp map pipe || return 1
 	sed '/^$/Q' map | awk '{ print length($0) }' | sort -u | wc -l | grep -qx 1
 	# All records, the heading and nothing else.
 	[ "$(sed '/^$/Q' map | wc -l)" -eq "$(records q.tc | wc -l | awk '{ print $1 - 1 }')" ]
@@ -140,7 +140,7 @@ END
 		got=0; tc-ls "$TINY/llama" 2>err || got=$?
 		echo "$got" >status
 	} | { exec <&-; : >closed; }
-	[ "$(cat status)" -eq 141 ] && [ ! -s err ]
+	[ "$(cat status)" -eq 141 ] && [ ! -s err ] || return 1
 	fails 74 'No space left' sh -c "tc-ls '$TINY/llama' >/dev/full"
 }
 

@@ -228,7 +228,7 @@ value() {
 	tc-ppl draft -q --max-tokens 1000 --window 200 --threads 1 --result draft1.json >out
 	tc-ppl draft -q --max-tokens 1000 --window 200 --threads 2 --result draft2.json >out
 	for f in one two piped slow draft1 draft2; do jq -S .measured $f.json >$f.measured; done
-	cmp one.measured two.measured && cmp one.measured piped.measured && cmp one.measured slow.measured
+	cmp one.measured two.measured && cmp one.measured piped.measured && cmp one.measured slow.measured || return 1
 	cmp draft1.measured draft2.measured
 }
 
@@ -315,4 +315,9 @@ value() {
 	[ "$(key out .tokens_dropped)" = 0 ]
 	tc-ppl "$TINY/llama" -q --ids ids.json --window 32 --json >all
 	[ "$(key all .tokens_scored)" = 93 ]
+}
+
+@test "tc-ppl says at once that a result cannot be written" {
+	ids 1 32 >ids.json
+	fails 74 'nothere/r.json' tc-ppl "$TINY/llama" --ids ids.json --window 32 --result nothere/r.json
 }

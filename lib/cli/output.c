@@ -266,6 +266,10 @@ open_output(struct tc_output **out, const char *path, enum target target, struct
 		return tc_fail_nomem(err, sizeof(*o));
 	o->slot = o->fd = -1;
 	if ((target == TARGET_FILE ? open_target(o, path, err) : open_target_dir(o, path, err)) < 0) {
+		/* What cannot be written is an I/O error, also where it is a
+		 * directory that is not there. */
+		if (err->code == TC_NOINPUT)
+			err->code = TC_IO;
 		tc_output_discard(o);
 		return -1;
 	}

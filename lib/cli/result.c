@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -182,4 +184,18 @@ tc_result_write(struct tc_cli *cli, const char *path, const struct tc_source *so
 	} while (r > 0);
 	free(text);
 	return r < 0 ? -1 : 0;
+}
+
+int
+tc_result_check(const char *path, struct tc_err *err)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+	if (access(dir[0] ? dir : "/", W_OK) == 0)
+		return 0;
+	tc_fail_errno(err, "%s", path);
+	err->code = TC_IO;
+	return -1;
 }

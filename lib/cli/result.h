@@ -15,4 +15,8 @@
  * the caller gives.  Steals neither reference. */
 int tc_result_write(struct tc_cli *cli, const char *path, const struct tc_source *source, json_t *measured, json_t *run) TC_MUST_CHECK;
 
+/* 0 when path's directory is there and can be written to, else TC_IO: before
+ * hours of work, not after. */
+int tc_result_check(const char *path, struct tc_err *err) TC_MUST_CHECK;
+
 #endif
