@@ -198,6 +198,7 @@ start(struct calib *c)
 {
 	struct tc_err *err = &c->cli->err;
 	struct tc_exec_options o = { .with_hooks = true };
+	size_t tokens = 0;
 	int r;
 
 	if (tc_cli_tokens(c->cli, c->tokenizer, "text/calib.txt", TC_TEXT_RUNNING, &c->text) < 0 ||
@@ -210,7 +211,9 @@ start(struct calib *c)
 		.kind = { [TC_STAT_SQ] = true, [TC_STAT_ABS] = true, [TC_STAT_MAX] = true, [TC_STAT_HESSIAN] = c->a->hessian } };
 	c->forward.hook = tc_gather_hook;
 	c->forward.hook_ctx = &c->gather;
-	if (tc_cli_hidden(c->cli, &o) < 0)
+	for (size_t i = 0; i < c->nseq; i++)
+		tokens += c->length[i];
+	if (tc_cli_hidden(c->cli, tokens, &c->forward.config, 1, &o) < 0)
 		return -1;
 	r = tc_forward_tokens(&c->forward, c->nseq, c->length, c->ids, &o, err);
 	if (o.spill_fd >= 0)

@@ -411,8 +411,10 @@ generate(struct gen *g, const struct prompt *p, uint64_t seed, struct output *o)
 	*o = (struct output){ .nprompt = p->n, .n = p->n };
 	o->ids = tc_alloc(p->n + most, sizeof(*o->ids), err);
 	if (!o->ids || tc_decode_open(&d, &g->model, p->n + most, err) < 0 ||
-	    tc_sampler_open(&sampler, &s, seed, g->model.config.vocab, err) < 0 ||
-	    tc_decode_run(&d, p->ids, p->n, err) < 0)
+	    tc_sampler_open(&sampler, &s, seed, g->model.config.vocab, err) < 0)
+		goto out;
+	d.length = p->n; /* not how much may be generated */
+	if (tc_decode_run(&d, p->ids, p->n, err) < 0)
 		goto out;
 	memcpy(o->ids, p->ids, p->n * sizeof(*o->ids));
 	for (size_t i = 0; i < most && !o->stopped; i++) {
@@ -469,7 +471,7 @@ print_object(struct gen *g, const struct prompt *p, const struct output *o)
 		goto out;
 	j = json_pack("{s:o,s:o,s:o,s:{s:f,s:f,s:I,s:b},s:f}",
 	    "prompt", p->text ? json_string(p->text) : json_null(),
-	    "text", g->tokenizer ? json_stringn((const char *)text.p, text.n) : json_null(),
+	    "text", g->tokenizer ? json_stringn(text.n ? (const char *)text.p : "", text.n) : json_null(),
 	    "ids", ids_json(ids, n),
 	    "metrics", "rep_4", 1 - rep, "distinct_2", distinct, "longest_repeat", (json_int_t)tc_longest_repeat(ids, n),
 	    "ended", n > 0 && is_eos(g, ids[n - 1]),

@@ -1,5 +1,6 @@
 /* tc-ppl: perplexity of a model stream, alone or against a base model.  See
  * tc-ppl(1). */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -152,13 +153,17 @@ cut_windows(struct ppl *p, struct tc_err *err)
 {
 	const struct protocol *o = &p->protocol;
 	size_t tokens = p->text.n;
+	/* One sequence of ids is a running text, unless it is shorter than a window. */
+	bool apart = p->text.nseq > 1 || o->preset->as == TC_TEXT_LINES || (p->text.nseq == 1 && p->text.n <= o->window);
 	int r;
 
-	if (p->a->max_tokens != TC_UNSET && p->text.nseq)
+	if (apart && p->a->max_tokens != TC_UNSET)
 		return tc_fail(err, TC_USAGE, "--max-tokens goes with a running text");
+	if (apart && (o->preset->sliding || p->a->stride != TC_UNSET))
+		return tc_fail(err, TC_USAGE, "sequences that stand apart are not slid over (--stride, %s)", o->preset->name);
 	if (p->a->max_tokens != TC_UNSET)
 		tokens = tc_min(tokens, (size_t)p->a->max_tokens);
-	if (p->text.nseq)
+	if (apart)
 		r = tc_windows_lines(&p->windows, p->text.nseq, p->text.length, o->window, o->score_from, err);
 	else if (o->preset->sliding)
 		r = tc_windows_sliding(&p->windows, tokens, o->window, o->stride, err);
@@ -223,12 +228,17 @@ static int
 start_forward(struct ppl *p, struct scored *m)
 {
 	struct tc_exec_options o = {0};
+	size_t tokens = 0;
 	int r;
 
-	if (tc_cli_hidden(p->cli, &o) < 0)
+	for (size_t i = 0; i < p->windows.n; i++)
+		tokens += p->length[i];
+	/* Two models' states are there at once. */
+	if (tc_cli_hidden(p->cli, tokens, &m->forward.config, p->a->base ? 2 : 1, &o) < 0)
 		return -1;
 	r = tc_forward_tokens(&m->forward, p->windows.n, p->length, p->ids, &o, &p->cli->err);
-	close(o.spill_fd);
+	if (o.spill_fd >= 0)
+		close(o.spill_fd);
 	return r;
 }
 
@@ -370,6 +380,8 @@ sum_windows(struct ppl *p)
 		double sum = 0, base = 0;
 
 		for (size_t j = at; j < at + k; j++) {
+			if (!isfinite(p->nll.nll[j]) || (p->base.open && !isfinite(p->nll.base_nll[j])))
+				return tc_fail(err, TC_DATA, "window %zu: a likelihood is not finite: the model overflows", i);
 			sum += p->nll.nll[j];
 			if (p->base.open)
 				base += p->nll.base_nll[j];
@@ -431,7 +443,10 @@ figures(const struct ppl *p, struct tc_err *err)
 	    "model_bytes", (json_int_t)p->model.ledger.model_bytes, "parameters", (json_int_t)p->model.ledger.parameters);
 
 	if (!o) {
-		tc_fail_nomem(err, 0);
+		if (isfinite(ppl))
+			tc_fail_nomem(err, 0);
+		else
+			tc_fail(err, TC_DATA, "nll %g: the perplexity is beyond all bounds", m.mean);
 		return NULL;
 	}
 	if (p->base.open && add_base(p, o, err) < 0) {

@@ -212,6 +212,8 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	    tc_pass_run(source, cli->writer, quantize_tensor, a, a->common.strip, &ledger, &cli->err) < 0 ||
 	    tc_cli_stream_end(cli, source) < 0)
 		return -1;
+	if (a->done == 0 && a->common.include.n > 0)
+		tc_cli_say(cli, "--include names nothing that is quantized");
 	report(cli, a, &ledger);
 	return 0;
 }

@@ -12,6 +12,7 @@ run_stage() {
 	tc-gen) tc-gen --ids ids.json -n 4 --json --seed 1 "$@" >gen.out || return
 		sed 's/, "tokens_per_second": [^}]*//' gen.out ;;
 	tc-export) rm -rf exported && tc-export -o exported "$@" ;;
+	tc-cmp) tc-cmp "${1:--}" c.tc || return $(($? == 1 ? 0 : $?)) ;; # 1: they differ
 	*) "$stage" "$@" ;;
 	esac
 }

@@ -247,7 +247,7 @@ value() {
 	[ ! -e r.json ]
 	fails 65 'input ended early' tc-ppl cut.tc --ids ids.json --result r.json
 	fails 65 'base: cut.tc' tc-ppl l.tc --base cut.tc --ids ids.json --result r.json
-	fails 66 'nodir' tc-ppl l.tc --ids ids.json --result nodir/r.json
+	fails 74 'nodir' tc-ppl l.tc --ids ids.json --result nodir/r.json
 	[ ! -e r.json ]
 	fails 74 'standard output: No space left' bash -c 'exec tc-ppl l.tc --ids ids.json >/dev/full'
 	fails 74 'standard output' bash -c 'exec tc-ppl l.tc --ids ids.json >&-'

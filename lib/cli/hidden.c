@@ -19,10 +19,14 @@ available_bytes(void)
 }
 
 int
-tc_cli_hidden(struct tc_cli *cli, struct tc_exec_options *o)
+tc_cli_hidden(struct tc_cli *cli, size_t tokens, const struct tc_config *c, unsigned models, struct tc_exec_options *o)
 {
 	int64_t given = cli->common->memory;
+	size_t bytes;
 
-	o->spill_above_bytes = given != TC_UNSET ? (uint64_t)given : available_bytes() / 4 * 3;
-	return tc_cli_tmpfile(cli, &o->spill_fd);
+	o->spill_above_bytes = (given != TC_UNSET ? (uint64_t)given : available_bytes() / 4 * 3) / models;
+	o->spill_fd = -1;
+	if (tc_mul_over(tokens, c->width * sizeof(float), &bytes))
+		return tc_fail(&cli->err, TC_NOMEM, "too many tokens");
+	return bytes > o->spill_above_bytes ? tc_cli_tmpfile(cli, &o->spill_fd) : 0;
 }

@@ -6,8 +6,10 @@
 #include "cli/cli.h"
 #include "model/exec.h"
 
-/* Fills spill_above_bytes (--memory, else three quarters of what is free
- * now) and spill_fd, which the caller closes after tc_exec_open(). */
-int tc_cli_hidden(struct tc_cli *cli, struct tc_exec_options *o) TC_MUST_CHECK;
+/* For `models` models of c's width that run over as many tokens: fills
+ * spill_above_bytes (each one's share of --memory, else of three quarters of
+ * what is free now) and, where that is too little, opens spill_fd, which the
+ * caller closes after tc_exec_open(); else it is -1. */
+int tc_cli_hidden(struct tc_cli *cli, size_t tokens, const struct tc_config *c, unsigned models, struct tc_exec_options *o) TC_MUST_CHECK;
 
 #endif

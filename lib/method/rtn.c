@@ -283,7 +283,8 @@ tc_rtn_run(const struct tc_quant_options *o, const struct tc_tensor *w, struct t
 	tc_pool_run(pool, j.rows, quantize_row, &j);
 	for (size_t i = 0; i < j.rows; i++)
 		if (j.overflow[i]) {
-			tc_fail(err, TC_DATA, "%s: row %zu: its scale does not fit f16: use --scale f32", w->name, i);
+			tc_fail(err, TC_DATA, "%s: row %zu: its scale does not fit %s", w->name, i,
+			    o->scale == TC_F16 ? "f16: use --scale f32" : "f32");
 			goto out;
 		}
 	if (j.zeros)

@@ -153,8 +153,10 @@ tc_block_free(struct tc_block *b)
 	*b = (struct tc_block){ .index = -1 };
 }
 
+enum { OWN, LOCAL, LONG };
+
 static int
-make_table(struct tc_rope_table *t, int which, const struct tc_rope *r, struct tc_err *err)
+make_table(struct tc_rope_table *t, int which, const struct tc_rope *r, size_t length, struct tc_err *err)
 {
 	size_t half = r->dims / 2;
 	double factor = tc_rope_attention_factor(r);
@@ -165,7 +167,7 @@ make_table(struct tc_rope_table *t, int which, const struct tc_rope *r, struct t
 	if (!t->cos[which] || !t->sin[which])
 		return -1;
 	for (size_t i = 0; i < half; i++) {
-		double f = tc_rope_frequency(r, i, t->positions);
+		double f = tc_rope_frequency(r, i, length);
 
 		for (size_t p = 0; p < t->positions; p++) {
 			t->cos[which][p * half + i] = (float)(tc_cos((double)p * f) * factor);
@@ -179,15 +181,17 @@ int
 tc_rope_table_make(struct tc_rope_table *t, const struct tc_config *c, size_t positions, struct tc_err *err)
 {
 	*t = (struct tc_rope_table){ .positions = positions };
-	if (c->rope.dims > 0 && make_table(t, 0, &c->rope, err) < 0)
+	if (c->rope.dims > 0 && make_table(t, OWN, &c->rope, 1, err) < 0)
 		return -1;
-	return c->local_rope.dims > 0 ? make_table(t, 1, &c->local_rope, err) : 0;
+	if (c->rope.kind == TC_ROPE_LONGROPE && make_table(t, LONG, &c->rope, SIZE_MAX, err) < 0)
+		return -1;
+	return c->local_rope.dims > 0 ? make_table(t, LOCAL, &c->local_rope, 1, err) : 0;
 }
 
 void
 tc_rope_table_free(struct tc_rope_table *t)
 {
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < TC_ROPE_TABLES; i++) {
 		free(t->cos[i]);
 		free(t->sin[i]);
 	}
@@ -291,10 +295,11 @@ norm_heads(const struct tc_norm *w, const struct tc_config *c, size_t rows, size
 }
 
 static void
-rotate_rows(const struct tc_config *c, const struct tc_rope_table *rope, int block, size_t pos0, size_t rows,
-    size_t heads, float *x)
+rotate_rows(const struct tc_config *c, const struct tc_rope_table *rope, int block, size_t length, size_t pos0,
+    size_t rows, size_t heads, float *x)
 {
-	int which = c->layer[block] & TC_LAYER_LOCAL_ROPE ? 1 : 0;
+	int which = c->layer[block] & TC_LAYER_LOCAL_ROPE ? LOCAL :
+	    c->rope.kind == TC_ROPE_LONGROPE && (double)length > c->rope.original_positions ? LONG : OWN;
 	size_t half = rope->dims[which] / 2;
 
 	assert(pos0 + rows <= rope->positions);
@@ -308,7 +313,7 @@ rotate_rows(const struct tc_config *c, const struct tc_rope_table *rope, int blo
 
 void
 tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct tc_rope_table *rope,
-    size_t pos0, size_t rows, const float *hidden, float *q, struct tc_kv *kv,
+    size_t length, size_t pos0, size_t rows, const float *hidden, float *q, struct tc_kv *kv,
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool)
 {
 	size_t dq = c->heads * c->head_dim, dkv = c->kv_heads * c->head_dim;
@@ -321,8 +326,8 @@ tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct t
 	tc_linear_run(&b->v, rows, x, c->width, v, dkv, pool);
 	norm_heads(&b->q_norm, c, rows, c->heads, q);
 	norm_heads(&b->k_norm, c, rows, c->kv_heads, k);
-	rotate_rows(c, rope, b->index, pos0, rows, c->heads, q);
-	rotate_rows(c, rope, b->index, pos0, rows, c->kv_heads, k);
+	rotate_rows(c, rope, b->index, length, pos0, rows, c->heads, q);
+	rotate_rows(c, rope, b->index, length, pos0, rows, c->kv_heads, k);
 	tc_kernels()->scale(rows * dq, (float)c->query_scale, q);
 	tc_kv_store(kv, c, pos0, rows, k, v);
 }

@@ -42,12 +42,14 @@ bool tc_block_full(const struct tc_block *b, const struct tc_config *c);
 int tc_block_complete(const struct tc_block *b, const struct tc_config *c, struct tc_err *err) TC_MUST_CHECK;
 void tc_block_free(struct tc_block *b);
 
-/* Rope: cosine and sine of position t, pair i at [t * dims / 2 + i]; one
- * table for each of the config's two ropes, where there is one. */
+/* Rope: cosine and sine of position t, pair i at [t * dims / 2 + i]; a table
+ * for each rope that the config has: its own, that of local layers, and
+ * longrope's for sequences longer than the original positions. */
+enum { TC_ROPE_TABLES = 3 };
 struct tc_rope_table {
 	size_t positions;
-	size_t dims[2];
-	float *cos[2], *sin[2];
+	size_t dims[TC_ROPE_TABLES];
+	float *cos[TC_ROPE_TABLES], *sin[TC_ROPE_TABLES];
 };
 int tc_rope_table_make(struct tc_rope_table *t, const struct tc_config *c, size_t positions, struct tc_err *err) TC_MUST_CHECK;
 void tc_rope_table_free(struct tc_rope_table *t);
@@ -72,9 +74,9 @@ struct tc_sites {
 
 /* First half, rows <= TC_TILE_ROWS at positions pos0..: norm, q, k, v, rope;
  * writes q[rows][heads * head_dim] (scaled) and stores
- * keys and values. */
+ * keys and values.  length: of the whole sequence, which longrope looks at. */
 void tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct tc_rope_table *rope,
-    size_t pos0, size_t rows, const float *hidden, float *q, struct tc_kv *kv,
+    size_t length, size_t pos0, size_t rows, const float *hidden, float *q, struct tc_kv *kv,
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool);
 
 /* Second half: attention, o, residual, norm, MLP, residual; hidden is

@@ -314,9 +314,14 @@ parse_no_rope(struct tc_config *c, const json_t *o, struct tc_err *err)
 
 	if (given && (!json_is_array(list) || json_array_size(list) != c->layers))
 		return tc_fail(err, TC_DATA, "config.json: no_rope_layers must be an array of num_hidden_layers %zu numbers", c->layers);
-	for (size_t i = 0; i < c->layers; i++)
-		if (given ? json_integer_value(json_array_get(list, i)) == 0 : (i + 1) % n == 0)
+	for (size_t i = 0; i < c->layers; i++) {
+		const json_t *v = json_array_get(list, i);
+
+		if (given && !json_is_integer(v))
+			return tc_fail(err, TC_DATA, "config.json: no_rope_layers: item %zu is not 0 or 1", i);
+		if (given ? json_integer_value(v) == 0 : (i + 1) % n == 0)
 			c->layer[i] |= TC_LAYER_NO_ROPE;
+	}
 	return 0;
 }
 

@@ -76,7 +76,7 @@ tc_decode_open(struct tc_decode *d, const struct tc_model *m, size_t capacity, s
 {
 	const struct tc_config *c = &m->config;
 
-	*d = (struct tc_decode){ .m = m, .capacity = capacity };
+	*d = (struct tc_decode){ .m = m, .capacity = capacity, .length = capacity };
 	if (capacity > c->positions) {
 		tc_fail(err, TC_USAGE, "%zu positions are wanted, the model has %zu", capacity, c->positions);
 		return -1;
@@ -127,7 +127,7 @@ run_tile(struct tc_decode *d, const uint32_t *ids, size_t rows)
 			tc_position_add(c, &m->pos.t, d->n + r, d->last, d->hidden + r * c->width);
 	}
 	for (size_t i = 0; i < c->layers; i++) {
-		tc_block_qkv(&m->block[i], c, &d->rope, d->n, rows, d->hidden, d->q, &d->kv[i], &d->scratch, NULL, m->pool);
+		tc_block_qkv(&m->block[i], c, &d->rope, d->length, d->n, rows, d->hidden, d->q, &d->kv[i], &d->scratch, NULL, m->pool);
 		tc_block_rest(&m->block[i], c, d->n, rows, d->hidden, d->q, &d->kv[i], &d->scratch, NULL, m->pool);
 	}
 	d->n += rows;
@@ -153,6 +153,8 @@ tc_decode_run(struct tc_decode *d, const uint32_t *ids, size_t count, struct tc_
 	tc_linear_run(&d->m->head, 1, d->last, c->width, d->logits, c->vocab, d->m->pool);
 	if (c->final_cap > 0)
 		tc_kernels()->soft_cap(c->vocab, (float)c->final_cap, d->logits);
+	if (tc_first_not_finite(TC_F32, d->logits, c->vocab) >= 0)
+		return tc_fail(err, TC_DATA, "position %zu: the logits are not finite: the model overflows", d->n - 1);
 	return 0;
 }
 

@@ -27,6 +27,8 @@ void tc_model_free(struct tc_model *m);
 struct tc_decode {
 	const struct tc_model *m;
 	size_t capacity, n;         /* positions there can be, and are */
+	size_t length;              /* what longrope takes for the sequence's length: the
+	                             * capacity, unless the caller sets it before running */
 	struct tc_kv *kv;           /* [layers] */
 	struct tc_rope_table rope;
 	struct tc_scratch scratch;

@@ -10,6 +10,7 @@
 /* Some rows of one sequence of a batch. */
 struct tc_tile {
 	size_t seq;      /* in the batch */
+	size_t length;   /* of the sequence */
 	size_t pos0, rows;
 	size_t row;      /* of the batch's buffers */
 	size_t token;    /* of the hidden states */
@@ -73,13 +74,19 @@ alloc_batch(struct tc_exec *e, bool with_hooks, struct tc_err *err)
 		for (size_t s = i; s < end; s++)
 			max_len = tc_max(max_len, sequence_length(e, s));
 	}
-	if (tc_rope_table_make(&e->rope, c, max_len, err) < 0)
-		return -1;
 	e->kv = tc_zalloc(max_seqs, sizeof(*e->kv), err);
 	if (!e->kv)
 		return -1;
+	/* A place in the batches has room for the longest that comes there. */
+	for (size_t i = 0, end; i < e->nseq; i = end) {
+		next_batch(e, i, &end);
+		for (size_t s = i; s < end; s++)
+			e->kv[s - i].capacity = tc_max(e->kv[s - i].capacity, sequence_length(e, s));
+	}
+	if (tc_rope_table_make(&e->rope, c, max_len, err) < 0)
+		return -1;
 	for (; e->nkv < max_seqs; e->nkv++)
-		if (tc_kv_alloc(&e->kv[e->nkv], c, max_len, err) < 0)
+		if (tc_kv_alloc(&e->kv[e->nkv], c, e->kv[e->nkv].capacity, err) < 0)
 			return -1;
 	e->q = tc_alloc(max_rows, c->heads * c->head_dim * sizeof(float), err);
 	/* Sequences end in short tiles: at most one more each. */
@@ -197,7 +204,7 @@ tile_qkv(void *ctx, size_t i, int worker)
 	const struct tc_tile *t = &e->tile[i];
 	struct tc_sites sites = tile_sites(p, t);
 
-	tc_block_qkv(p->b, e->config, &e->rope, t->pos0, t->rows, e->hidden + t->token * e->config->width,
+	tc_block_qkv(p->b, e->config, &e->rope, t->length, t->pos0, t->rows, e->hidden + t->token * e->config->width,
 	    e->q + t->row * e->config->heads * e->config->head_dim, &e->kv[t->seq], &e->scratch[worker], &sites, NULL);
 }
 
@@ -222,7 +229,7 @@ cut_tiles(struct tc_exec *e, size_t first, size_t end)
 		for (size_t pos = 0; pos < sequence_length(e, s); pos += TC_TILE_ROWS) {
 			size_t rows = tc_min(TC_TILE_ROWS, sequence_length(e, s) - pos);
 
-			e->tile[n++] = (struct tc_tile){ s - first, pos, rows, row, e->start[s] + pos };
+			e->tile[n++] = (struct tc_tile){ s - first, sequence_length(e, s), pos, rows, row, e->start[s] + pos };
 			row += rows;
 		}
 	return n;

@@ -86,8 +86,12 @@ tc_forward_take(struct tc_forward *f, const struct tc_record *r, bool mapped, st
 {
 	const struct tc_tensor *t = &r->u.tensor;
 
-	if (r->kind == TC_KIND_REF)
+	if ((r->kind == TC_KIND_REF || t->role == TC_ROLE_HEAD) && (!f->normed || f->headed))
+		return tc_fail(err, TC_DATA, "the head %s", f->headed ? "is there twice" : "comes before the final norm");
+	if (r->kind == TC_KIND_REF) {
+		f->headed = true;
 		return 0;
+	}
 	if (tc_config_check(&f->config, t, err) < 0 || tc_tensor_check_finite(t, err) < 0)
 		return -1;
 	switch (t->role) {
@@ -98,6 +102,7 @@ tc_forward_take(struct tc_forward *f, const struct tc_record *r, bool mapped, st
 	case TC_ROLE_FINAL_NORM:
 		return take_final_norm(f, t, err);
 	case TC_ROLE_HEAD:
+		f->headed = true;
 		return tc_kept_set(&f->head, t, mapped, err);
 	default:
 		return take_block_tensor(f, t, err);

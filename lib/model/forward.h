@@ -24,7 +24,7 @@ struct tc_forward {
 	const uint32_t *ids;          /* the caller's */
 	struct tc_kept embed, head;
 	struct tc_norm final_norm;
-	bool positioned, normed;
+	bool positioned, normed, headed;
 	size_t blocks_done;
 	tc_exec_hook *hook;           /* set by the caller before tokens; may be NULL */
 	void *hook_ctx;

@@ -161,6 +161,9 @@ put_key(json_t *o, const struct tc_gguf *g, const struct tc_gguf_arch *a, const 
 		return -1;
 	if (r == 0)
 		return k->required ? tc_fail(err, TC_DATA, "%s.%s is missing", a->name, k->gguf) : 0;
+	/* An optional size of 0 (Phi-4's sliding window) says that there is none. */
+	if (k->type == KEY_UINT && u == 0 && !k->required)
+		return 0;
 	return put(o, k->hf, k->type == KEY_UINT ? uint_json(u) : real_json(x), err);
 }
 

@@ -139,6 +139,8 @@ check_dict(const struct tc_config *c, struct tc_rope *r, const char *where, stru
 			return tc_fail(err, TC_DATA, "config.json: %s: rope_type %s without %s", where, kind_name(r), numbers[i].name);
 	if (r->kind == TC_ROPE_LLAMA3 && r->high_freq <= r->low_freq)
 		return tc_fail(err, TC_DATA, "config.json: %s: high_freq_factor must be above low_freq_factor", where);
+	if (r->kind == TC_ROPE_YARN && (r->theta <= 1 || r->beta_fast <= r->beta_slow))
+		return tc_fail(err, TC_DATA, "config.json: %s: yarn needs rope_theta above 1 and beta_fast above beta_slow", where);
 	if (r->dims == 0 || r->dims % 2 != 0)
 		return tc_fail(err, TC_DATA, "config.json: %zu of %zu dimensions would be rotated; rotary embedding needs pairs",
 		    r->dims, c->head_dim);
@@ -163,7 +165,10 @@ parse_dict(struct tc_config *c, struct tc_rope *r, const json_t *o, json_t *d, c
 		return tc_fail(err, TC_DATA, "config.json: %s must be an object", where);
 	if (d && parse_kind(r, d, where, err) < 0)
 		return -1;
-	r->original_positions = json_is_number(original) ? json_number_value(original) : (double)c->positions;
+	r->original_positions = (double)c->positions;
+	if (original && !json_is_null(original) &&
+	    tc_config_real("original_max_position_embeddings", original, &r->original_positions, err) < 0)
+		return -1;
 	r->beta_fast = 32;
 	r->beta_slow = 1;
 	r->truncate = true;
@@ -274,7 +279,7 @@ yarn_frequency(const struct tc_rope *r, double f, size_t i)
 }
 
 double
-tc_rope_frequency(const struct tc_rope *r, size_t i, size_t positions)
+tc_rope_frequency(const struct tc_rope *r, size_t i, size_t length)
 {
 	double f = 1 / tc_pow(r->theta, 2.0 * (double)i / (double)r->dims);
 
@@ -286,7 +291,7 @@ tc_rope_frequency(const struct tc_rope *r, size_t i, size_t positions)
 	case TC_ROPE_YARN:
 		return yarn_frequency(r, f, i);
 	case TC_ROPE_LONGROPE:
-		return f / ((double)positions > r->original_positions ? r->long_factor[i] : r->short_factor[i]);
+		return f / ((double)length > r->original_positions ? r->long_factor[i] : r->short_factor[i]);
 	default:
 		return f;
 	}

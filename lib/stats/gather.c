@@ -37,7 +37,7 @@ sum_channels(void *ctx, size_t i, int worker)
 			else if (l->kind == TC_STAT_ABS)
 				d[c] += (double)a;
 			else
-				f[c] = a > f[c] ? a : f[c];
+				f[c] = a > f[c] || a != a ? a : f[c];
 		}
 	}
 }
@@ -88,6 +88,11 @@ add_leaf(struct tc_gather *g, enum tc_site site, enum tc_stat_kind kind, size_t 
 		free(l.work);
 	} else {
 		tc_pool_run(g->pool, (dim + CHANNELS - 1) / CHANNELS, sum_channels, &l);
+	}
+	if (tc_first_not_finite(tc_stat_dtype(kind), l.value, tc_stat_values(kind, dim)) >= 0) {
+		free(l.value);
+		return tc_fail(err, TC_DATA, "sequence %zu: activations at %s are not finite: the model overflows", seq,
+		    tc_site_names[site]);
 	}
 	return tc_tree_push(tree, (struct tc_node){ .index = g->first + seq, .count = rows }, l.value, err);
 }
