@@ -294,3 +294,11 @@ kill_stage() {
 	parallel --will-cite -j4 "tc-ppl $TINY/llama --ids ids.json --result cells/same.json >/dev/null #" ::: 1 2 3 4 </dev/null
 	[ "$(ls -A cells | wc -l)" -eq 7 ]
 }
+
+@test "a model that overflows is said to, and gives no number" {
+	ids 2 48 >ids.json
+	damaged llama loud 'n = len(tensors["model.norm.weight"][2]) // 4; tensors["model.layers.1.input_layernorm.weight"][2][:] = struct.pack("<%df" % n, *[3e38] * n)'
+	fails 65 'not finite: the model overflows' tc-ppl loud --ids ids.json --window 48 --json
+	fails_midway 65 'not finite: the model overflows' tc-calib loud --ids ids.json
+	fails 65 'not finite: the model overflows' tc-gen loud --ids ids.json -n 4 --json
+}

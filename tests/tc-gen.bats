@@ -122,3 +122,16 @@ P
 	run -74 --separate-stderr bash -c 'tc-gen demo -n 4 >/dev/full'
 	[[ $stderr == *"No space left"* ]]
 }
+
+@test "tc-gen: a continuation may be empty" {
+	tc-gen demo -n 4 --stop ' ' --json >out
+	[ "$(jq -c '[.text, (.ids | length)]' out)" = '["",1]' ]
+}
+
+@test "tc-gen: what is generated does not depend on how much may be" {
+	m=$TC_ROOT/tests/fixtures/arch/phi3-longrope-short
+	ids 1 8 96 >p.json
+	tc-gen "$m" --ids p.json -n 16 --json | jq -c '.ids[:16]' >a
+	tc-gen "$m" --ids p.json -n 56 --json | jq -c '.ids[:16]' >b
+	cmp a b
+}
