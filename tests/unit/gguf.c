@@ -600,11 +600,14 @@ test_model(void)
 
 /* ---- SentencePiece ---- */
 
+#define SPACE "\xe2\x96\x81"
+#define SPACE_A SPACE "a"
+
 /* Merges come from scores: "ab" (-2) before "\u2581a" (-3). */
 static void
 put_sentencepiece(void)
 {
-	static const char *const tokens[] = { "<unk>", "<s>", "\xe2\x96\x81", "a", "b", "ab", "\xe2\x96\x81" "a", "<0xC3>", "<0xA9>", "  " };
+	static const char *const tokens[] = { "<unk>", "<s>", SPACE, "a", "b", "ab", SPACE_A, "<0xC3>", "<0xA9>", "  " };
 	static const int32_t types[] = { 2, 3, 1, 1, 1, 1, 1, 6, 6, 4 };
 	static const float scores[] = { 0, 0, -4, -5, -6, -2, -3, 0, 0, -1000 };
 	uint64_t n = sizeof(types) / sizeof(types[0]);
