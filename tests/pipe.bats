@@ -9,8 +9,9 @@ run_stage() {
 	tc-calib) tc-calib --ids ids.json "$@" ;;
 	tc-quant) tc-quant -q "$@" ;;
 	tc-ppl) tc-ppl --ids ids.json "$@" ;;
-	tc-gen) tc-gen --ids ids.json -n 4 --json --seed 1 "$@" >gen.out || return
-		sed 's/, "tokens_per_second": [^}]*//' gen.out ;;
+	# Both ends of a pipe may be this: a file each.
+	tc-gen) tc-gen --ids ids.json -n 4 --json --seed 1 "$@" >gen.$BASHPID || return
+		sed 's/, "tokens_per_second": [^}]*//' gen.$BASHPID ;;
 	tc-export) rm -rf exported && tc-export -o exported "$@" ;;
 	tc-cmp) tc-cmp "${1:--}" c.tc || return $(($? == 1 ? 0 : $?)) ;; # 1: they differ
 	*) "$stage" "$@" ;;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/kept.h"
+
 static void *
 copy_of(const void *p, size_t n, struct tc_err *err)
 {
@@ -17,23 +19,10 @@ static int
 copy_parts(struct tc_held *k, struct tc_err *err)
 {
 	struct tc_part *part = k->r.kind == TC_KIND_TENSOR ? k->r.u.tensor.part : k->r.part;
-	size_t total = 0;
-	char *p;
 	int n;
 
 	(void)tc_record_parts(&k->r, &n);
-	for (int i = 0; i < n; i++)
-		total += tc_round_up(part[i].size_bytes, TC_ALIGN);
-	k->owned[1] = p = tc_alloc(total, 1, err);
-	if (!p)
-		return -1;
-	for (int i = 0; i < n; i++) {
-		if (part[i].size_bytes)
-			memcpy(p, part[i].data, part[i].size_bytes);
-		part[i].data = p;
-		p += tc_round_up(part[i].size_bytes, TC_ALIGN);
-	}
-	return 0;
+	return tc_parts_copy(part, n, &k->owned[1], err);
 }
 
 static int

@@ -10,6 +10,10 @@ struct tc_kept {
 	bool there;
 };
 
+/* Copies n parts' bytes into one piece of memory, each aligned to TC_ALIGN,
+ * and points the parts there; *owned is for free(3). */
+int tc_parts_copy(struct tc_part *part, int n, void **owned, struct tc_err *err) TC_MUST_CHECK;
+
 /* Keeps from; its parts are copied unless they stay valid by themselves
  * (mapped). */
 int tc_kept_set(struct tc_kept *k, const struct tc_tensor *from, bool mapped, struct tc_err *err) TC_MUST_CHECK;
