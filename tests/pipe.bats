@@ -3,15 +3,15 @@ load lib
 # run_stage STAGE OPERAND...: the stage as the tests of pairs want it, with
 # what differs from run to run taken away.
 run_stage() {
-	local stage=$1
+	local stage=$1 out=gen.$BASHPID
 	shift
 	case $stage in
 	tc-calib) tc-calib --ids ids.json "$@" ;;
 	tc-quant) tc-quant -q "$@" ;;
 	tc-ppl) tc-ppl --ids ids.json "$@" ;;
 	# Both ends of a pipe may be this: a file each.
-	tc-gen) tc-gen --ids ids.json -n 4 --json --seed 1 "$@" >gen.$BASHPID || return
-		sed 's/, "tokens_per_second": [^}]*//' gen.$BASHPID ;;
+	tc-gen) tc-gen --ids ids.json -n 4 --json --seed 1 "$@" >"$out" || return
+		sed 's/, "tokens_per_second": [^}]*//' "$out" ;;
 	tc-export) rm -rf exported && tc-export -o exported "$@" ;;
 	tc-cmp) tc-cmp "${1:--}" c.tc || return $(($? == 1 ? 0 : $?)) ;; # 1: they differ
 	*) "$stage" "$@" ;;
