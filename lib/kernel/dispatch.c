@@ -3,7 +3,7 @@
 #include <cpuid.h>
 #include <string.h>
 
-const size_t tc_panel_bytes[TC_PANELS] = { 4, 2, 2 };
+const size_t tc_panel_bytes[TC_PANELS] = { 4, 2, 2, 0 };
 
 static int
 has_nothing(void)

@@ -56,7 +56,7 @@ hessian_columns(void *ctx, size_t i, int worker)
 	for (size_t t = 0; t < l->rows; t++)
 		for (size_t j = 0; j < nr; j++)
 			panel[t * nr + j] = j < n ? l->x[t * l->dim + j0 + j] : 0;
-	kern->gemm[TC_PANEL_F32](rows, nr, l->rows, l->x + j0, 1, l->dim, panel, out, nr, 0);
+	kern->gemm(rows, nr, l->rows, l->x + j0, 1, l->dim, panel, out, nr, 0);
 	for (size_t r = 0; r < rows; r++) {
 		size_t row = j0 + r;
 
