@@ -475,12 +475,35 @@ scale(size_t n, float a, float *y)
 		y[i] *= a;
 }
 
+static void
+add_squares(size_t n, const float *x, double *y)
+{
+	typedef float half __attribute__((vector_size(W * 2)));
+	typedef double vd __attribute__((vector_size(W * 4)));
+	size_t i = 0;
+
+	for (; i + W / 2 <= n; i += W / 2) {
+		half h;
+		vd d, s;
+
+		memcpy(&h, x + i, sizeof(h));
+		memcpy(&s, y + i, sizeof(s));
+		d = __builtin_convertvector(h, vd);
+		s += d * d;
+		memcpy(y + i, &s, sizeof(s));
+	}
+	for (; i < n; i++)
+		y[i] += (double)x[i] * (double)x[i];
+}
+
 static double
 peak(size_t rounds)
 {
 	enum { CHAINS = MR * NV };
-	vf acc[CHAINS] = {0}, a = splat(0.5f), b = splat(0.25f), sum = {0};
+	vf acc[CHAINS], a = splat(0.5f), b = splat(0.25f), sum = {0};
 
+	for (int i = 0; i < CHAINS; i++)
+		acc[i] = splat((float)i);
 	for (size_t n = 0; n < rounds; n++)
 		UNROLL_ALL for (int i = 0; i < CHAINS; i++)
 			acc[i] = FMA(acc[i], a, b);
@@ -509,6 +532,7 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.rope = rope,
 	.add = add,
 	.scale = scale,
+	.add_squares = add_squares,
 	.peak = peak,
 	.exp = exp_all,
 };

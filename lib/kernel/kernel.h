@@ -121,6 +121,7 @@ struct tc_kernels {
 	void (*rope)(size_t n, float *x, const float *cos, const float *sin);
 	void (*add)(size_t n, const float *x, float *y);       /* y += x */
 	void (*scale)(size_t n, float a, float *y);            /* y *= a */
+	void (*add_squares)(size_t n, const float *x, double *y); /* y += x^2, in double */
 	/* Independent multiply-adds in registers, for measuring what the machine
 	 * can do: rounds of them; returns how many floating-point operations
 	 * (two each) that was. */

@@ -7,9 +7,12 @@
  * same operations on every output. */
 
 enum {
-	FEW = 8,          /* rows that are few */
-	MANY = 96,        /* rows that go through a panel together */
-	EXPAND = 256,     /* inputs that are unpacked together: 32 KiB */
+	FEW = 8,                     /* rows that are few */
+	AT_ONCE = MR < 8 ? 4 : 8,    /* those that a panel meets together, */
+	PANELS = MR < 8 ? 2 : 4,     /* and panels that one row meets */
+	MANY = 96,                   /* rows that share what was unpacked */
+	WIDEN = 24,                  /* rows for which 16-bit numbers are unpacked */
+	EXPAND = 480,                /* inputs that are unpacked together; whole words of all bits */
 };
 
 static void
@@ -130,25 +133,27 @@ table_numbers(const float *table, vu q, float *out)
 }
 
 /* The numbers of inputs i0 .. i0+n-1 of a panel, all in group g, as floats
- * [n][NR]. */
+ * [n][NR]; i0 begins a word. */
 static void
 expand_codes(const struct tc_matrix *m, const uint32_t *panel, size_t g, size_t i0, size_t n, float *out)
 {
-	size_t per = 32 / (size_t)m->bits, words = tc_group_words(m), first = i0 - (m->group ? g * m->group : 0);
+	size_t per = 32 / (size_t)m->bits, first = i0 - (m->group ? g * m->group : 0);
+	const uint32_t *w = panel + (g * tc_group_words(m) + first / per) * NR;
 	vu mask = (1u << m->bits) - (vu){0} - 1;
 
-	for (size_t i = 0; i < n; i++) {
-		const uint32_t *w = panel + (g * words + (first + i) / per) * NR;
-		int shift = (int)((first + i) % per) * m->bits;
+	for (const float *end = out + n * NR; out < end; w += NR) {
+		vu q[NV];
 
-		for (int v = 0; v < NV; v++) {
-			vu q = load_words(w + v * W) >> shift & mask;
-
-			if (m->table)
-				table_numbers(m->table, q, out + i * NR + v * W);
-			else
-				store(out + i * NR + v * W, centred(q, m->bits));
-		}
+		UNROLL for (int v = 0; v < NV; v++)
+			q[v] = load_words(w + v * W);
+		for (size_t c = 0; c < per && out < end; c++, out += NR)
+			UNROLL for (int v = 0; v < NV; v++) {
+				if (m->table)
+					table_numbers(m->table, q[v] & mask, out + v * W);
+				else
+					store(out + v * W, centred(q[v] & mask, m->bits));
+				q[v] >>= m->bits;
+			}
 	}
 }
 
@@ -189,67 +194,101 @@ static void
 gemm_part(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, size_t rows, size_t outs, const float *x,
     size_t ldx, float *y, size_t ldy, int accumulate)
 {
-	const char *panel = panel_of(m, p);
+	const char *numbers_at = (const char *)panel_of(m, p) + i0 * NR * tc_panel_bytes[m->type];
 	float numbers[EXPAND * NR] __attribute__((aligned(64)));
-	size_t at = i0 * NR * tc_panel_bytes[m->type];
-	int plain = m->group == 0 || m->group >= TC_GROUP_WIDE;
+	int narrow = m->group > 0 && m->group < TC_GROUP_WIDE;
 
-	if (plain && m->type == TC_PANEL_F32) {
-		gemm_f32(rows, outs, n, x + i0, ldx, 1, (const float *)(panel + at), y, ldy, accumulate);
-	} else if (plain && m->type == TC_PANEL_BF16) {
-		gemm_bf16(rows, outs, n, x + i0, ldx, panel + at, y, ldy, accumulate);
-	} else if (plain && m->type == TC_PANEL_F16) {
-		gemm_f16(rows, outs, n, x + i0, ldx, panel + at, y, ldy, accumulate);
-	} else {
-		for (size_t k = 0, some; k < n; k += some) {
-			some = n - k < EXPAND ? n - k : EXPAND;
-			expand(m, p, g, i0 + k, some, numbers);
-			gemm_f32(rows, outs, some, x + i0 + k, ldx, 1, numbers, y, ldy, accumulate || k > 0);
-		}
+	if (!narrow && m->type == TC_PANEL_F32) {
+		gemm_f32(rows, outs, n, x + i0, ldx, 1, (const float *)numbers_at, y, ldy, accumulate);
+		return;
+	}
+	if (!narrow && m->type == TC_PANEL_BF16 && rows < WIDEN) {
+		gemm_bf16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate);
+		return;
+	}
+	if (!narrow && m->type == TC_PANEL_F16 && rows < WIDEN) {
+		gemm_f16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate);
+		return;
+	}
+	for (size_t k = 0, some; k < n; k += some) {
+		some = n - k < EXPAND ? n - k : EXPAND;
+		expand(m, p, g, i0 + k, some, numbers);
+		gemm_f32(rows, outs, some, x + i0 + k, ldx, 1, numbers, y, ldy, accumulate || k > 0);
 	}
 }
 
-/* At most MANY rows. */
+/* total = total s + part, as struct tc_matrix says, for one group of a panel. */
 static void
-many_rows(const struct tc_matrix *m, size_t p, size_t rows, size_t outs, const float *x, size_t ldx,
+add_group(const struct tc_matrix *m, size_t p, size_t g, size_t rows, const float *part, const float *sums, float *total)
+{
+	size_t at = (p * m->groups + g) * NR;
+	vf s[NV], shift[NV];
+
+	UNROLL for (int v = 0; v < NV; v++) {
+		s[v] = scale_at(m, at + (size_t)v * W);
+		shift[v] = m->shift == TC_SHIFT_NONE ? (vf){0} : shift_at(m, at + (size_t)v * W, s[v]);
+	}
+	for (size_t r = 0; r < rows; r++, part += NR, total += NR) {
+		float x_sum = m->shift == TC_SHIFT_NONE ? 0 : sums[r * m->groups + g];
+
+		UNROLL for (int v = 0; v < NV; v++)
+			store(total + v * W, scaled(m, s[v], shift[v], load(part + v * W), x_sum, load(total + v * W)));
+	}
+}
+
+/* Inputs i0 .. i0+n-1 of a panel, which are whole groups where those are wide,
+ * added to y (i0 = 0: to nothing).  At most MANY rows. */
+static void
+many_rows(const struct tc_matrix *m, size_t p, size_t i0, size_t n, size_t rows, const float *x, size_t ldx,
     const float *sums, float *y, size_t ldy)
 {
-	size_t group = m->group ? m->group : m->in;
-	float part[MANY * NR] __attribute__((aligned(64)));
-	int wide = m->group >= TC_GROUP_WIDE;
+	float part[MANY * NR] __attribute__((aligned(64))), total[MANY * NR] __attribute__((aligned(64)));
+	size_t outs = m->out - p * NR < NR ? m->out - p * NR : NR, end = i0 + n, some;
 
-	for (size_t r = 0; (wide || m->in == 0) && r < rows; r++)
-		memset(y + r * ldy, 0, outs * sizeof(*y));
-	for (size_t g = 0; g < m->groups && m->in > 0; g++) {
-		size_t i0 = g * group, n = m->in - i0 < group ? m->in - i0 : group, at = (p * m->groups + g) * NR;
+	y += p * NR;
+	if (m->group < TC_GROUP_WIDE) {
+		for (size_t i = i0; i < end; i += some) {
+			size_t g = m->group ? i / m->group : 0;
 
-		if (!wide) {
-			gemm_part(m, p, g, i0, n, rows, outs, x, ldx, y, ldy, g > 0);
-			continue;
+			some = m->group && m->group - i % m->group < end - i ? m->group - i % m->group : end - i;
+			gemm_part(m, p, g, i, some, rows, outs, x, ldx, y, ldy, i > 0);
 		}
-		gemm_part(m, p, g, i0, n, rows, NR, x, ldx, part, NR, 0);
-		for (size_t v = 0; v < outs; v += W) {
-			vf s = scale_at(m, at + v), shift = m->shift == TC_SHIFT_NONE ? (vf){0} : shift_at(m, at + v, s);
-			size_t some = outs - v < W ? outs - v : W;
-
-			for (size_t r = 0; r < rows; r++) {
-				vf a = load(part + r * NR + v);
-				float x_sum = m->shift == TC_SHIFT_NONE ? 0 : sums[r * m->groups + g];
-
-				if (some == W) {
-					store(y + r * ldy + v, scaled(m, s, shift, a, x_sum, load(y + r * ldy + v)));
-				} else {
-					a = scaled(m, s, shift, a, x_sum, load_tail(y + r * ldy + v, some, 0));
-					memcpy(y + r * ldy + v, &a, some * sizeof(*y));
-				}
-			}
-		}
+		return;
 	}
+	memset(total, 0, rows * NR * sizeof(*total));
+	for (size_t r = 0; i0 > 0 && r < rows; r++)
+		memcpy(total + r * NR, y + r * ldy, outs * sizeof(*y));
+	for (size_t i = i0; i < end; i += some) {
+		some = end - i < m->group ? end - i : m->group;
+		gemm_part(m, p, i / m->group, i, some, rows, NR, x, ldx, part, NR, 0);
+		add_group(m, p, i / m->group, rows, part, sums, total);
+	}
+	for (size_t r = 0; r < rows; r++)
+		memcpy(y + r * ldy, total + r * NR, outs * sizeof(*y));
+}
+
+/* Inputs that all panels meet before the next: their part of x stays in the
+ * cache. */
+static size_t
+inputs_at_once(const struct tc_matrix *m)
+{
+	if (m->group < TC_GROUP_WIDE)
+		return EXPAND;
+	return m->group < EXPAND ? EXPAND / m->group * m->group : m->group;
+}
+
+static void
+matmul_many(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, const float *x, size_t ldx,
+    const float *sums, float *y, size_t ldy)
+{
+	size_t step = inputs_at_once(m);
+
+	for (size_t i = 0; i < m->in; i += step)
+		for (size_t p = panel0; p < panel0 + npanels; p++)
+			many_rows(m, p, i, m->in - i < step ? m->in - i : step, rows, x, ldx, sums, y, ldy);
 }
 
 /* ---- few rows ---- */
-
-enum { PANELS = 4 }; /* that few rows meet together, at most */
 
 /* The sums of R rows and P panels, in registers: of these only the first. */
 typedef vf outputs[FEW][PANELS][NV];
@@ -403,14 +442,14 @@ few_rows(const struct few *f, load_fn *load_panel, const int bits, const int R, 
 #define SHAPES(name, load_panel, bits)                                                                  \
 	static size_t name(struct few *f, size_t rows, size_t panels)                                   \
 	{                                                                                               \
-		if (rows == 8)                                                                          \
-			return few_rows(f, load_panel, bits, 8, 1), 1;                                  \
+		if (rows == AT_ONCE)                                                                    \
+			return few_rows(f, load_panel, bits, AT_ONCE, 1), 1;                            \
 		if (rows == 4)                                                                          \
 			return few_rows(f, load_panel, bits, 4, 1), 1;                                  \
 		if (rows == 2)                                                                          \
 			return few_rows(f, load_panel, bits, 2, 1), 1;                                  \
-		if (panels >= 4)                                                                        \
-			return few_rows(f, load_panel, bits, 1, 4), 4;                                  \
+		if (panels >= PANELS)                                                                   \
+			return few_rows(f, load_panel, bits, 1, PANELS), PANELS;                                  \
 		if (panels >= 2)                                                                        \
 			return few_rows(f, load_panel, bits, 1, 2), 2;                                  \
 		return few_rows(f, load_panel, bits, 1, 1), 1;                                          \
@@ -453,21 +492,16 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
 
 	if (few && m->type == TC_PANEL_CODES)
 		decoder_make(&f.decoder, m);
-	for (size_t p = panel0; !few && p < end; p++) {
-		size_t outs = m->out - p * NR < NR ? m->out - p * NR : NR;
-
-		for (size_t r = 0, some; r < rows; r += some) {
-			some = rows - r < MANY ? rows - r : MANY;
-			many_rows(m, p, some, outs, x + r * ldx, ldx, sums ? sums + r * m->groups : NULL,
-			    y + r * ldy + p * NR, ldy);
-		}
+	for (size_t r = 0, some; !few && r < rows; r += some) {
+		some = rows - r < MANY ? rows - r : MANY;
+		matmul_many(m, panel0, npanels, some, x + r * ldx, ldx, sums ? sums + r * m->groups : NULL, y + r * ldy, ldy);
 	}
 	/* Every power of two among the rows in turn, over the same panels. */
 	for (size_t p = panel0; few && p < end; p += PANELS)
 		for (size_t r = 0, some; r < rows; r += some) {
 			size_t stop = end - p < PANELS ? end : p + PANELS;
 
-			some = rows - r >= 8 ? 8 : rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;
+			some = rows - r >= AT_ONCE ? AT_ONCE : rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;
 			f.x = x + r * ldx;
 			f.sums = sums ? sums + r * m->groups : NULL;
 			f.y = y + r * ldy;

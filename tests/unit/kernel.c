@@ -484,6 +484,34 @@ test_gelu_and_cap(const struct tc_kernels *kern)
 	ok(lengths, "%s: gelu_tanh_mul and soft_cap at all lengths", kern->name);
 }
 
+static void
+test_add_squares(const struct tc_kernels *kern)
+{
+	float x[LENGTHS];
+	double y[LENGTHS + 1], want;
+	int right = 1;
+
+	fill(x, LENGTHS, -3, 3);
+	for (size_t n = 0; n <= LENGTHS; n++) {
+		for (size_t i = 0; i <= LENGTHS; i++)
+			y[i] = 1 + (double)i;
+		kern->add_squares(n, x, y);
+		for (size_t i = 0; i <= LENGTHS; i++) {
+			want = 1 + (double)i + (i < n ? (double)x[i] * (double)x[i] : 0);
+			right &= y[i] == want;
+		}
+	}
+	ok(right, "%s: squares are summed in double, n of them", kern->name);
+}
+
+/* Multiply-adds are counted, and more of them when more are asked for. */
+static void
+test_peak(const struct tc_kernels *kern)
+{
+	ok(kern->peak(1000) == 1000 * kern->peak(1) && kern->peak(1) >= 2 * (double)kern->nr, "%s: peak counts operations",
+	    kern->name);
+}
+
 int
 main(void)
 {
@@ -506,6 +534,8 @@ main(void)
 		test_gelu_and_cap(list[i]);
 		test_rope(list[i]);
 		test_softmax(list[i]);
+		test_add_squares(list[i]);
+		test_peak(list[i]);
 	}
 	return done_testing();
 }
