@@ -330,6 +330,23 @@ add_code(const struct few *f, const int bits, const int R, const int P, int c, w
 		}
 }
 
+/* Words that will be wanted soon are asked for: those AHEAD rows further on, or
+ * past the end of these panels in the next. */
+enum { AHEAD = 16 };
+
+ALWAYS_INLINE void
+ask_for(const struct few *f, const int P, size_t row, size_t rows, size_t row_bytes)
+{
+	size_t panel_bytes = f->m->panel_bytes, at = (row + AHEAD) * row_bytes;
+	const char *from = panel_of(f->m, f->panel);
+
+	if (row + AHEAD >= rows)
+		at += (size_t)P * panel_bytes - rows * row_bytes;
+	UNROLL for (int p = 0; p < P; p++)
+		for (size_t line = 0; line < row_bytes; line += 64)
+			__builtin_prefetch(from + (size_t)p * panel_bytes + at + line, 0, 3);
+}
+
 /* Codes that are unrolled: those of a word, or a part that divides them. */
 ALWAYS_INLINE int
 codes_at_once(const int bits)
@@ -345,9 +362,11 @@ add_codes(const struct few *f, const int bits, const int R, const int P, size_t 
 	size_t stride = f->m->panel_bytes / sizeof(uint32_t);
 	const uint32_t *w = (const uint32_t *)panel_of(f->m, f->panel) + g * tc_group_words(f->m) * NR;
 	const float *x = f->x + i0, *end = x + n;
+	size_t row = g * tc_group_words(f->m), rows = f->m->groups * tc_group_words(f->m);
 	words q;
 
 	for (; x < end; w += NR) {
+		ask_for(f, P, row++, rows, NR * sizeof(*w));
 		UNROLL for (int p = 0; p < P; p++)
 			UNROLL for (int v = 0; v < NV; v++)
 				q[p][v] = load_words(w + (size_t)p * stride + v * W);
@@ -377,6 +396,7 @@ add_dense(const struct few *f, load_fn *load_panel, const int R, const int P, si
 	for (size_t i = i0; i < i0 + n; i++) {
 		vf b[FEW];
 
+		ask_for(f, P, i, f->m->in, NR * tc_panel_bytes[f->m->type]);
 		UNROLL for (int r = 0; r < R; r++)
 			b[r] = splat(f->x[(size_t)r * f->ldx + i]);
 		UNROLL for (int p = 0; p < P; p++)
@@ -438,21 +458,42 @@ few_rows(const struct few *f, load_fn *load_panel, const int bits, const int R, 
 	})
 }
 
-/* Rows and panels that keep the multipliers busy, one after another. */
+/* Two rows, one after the other. */
+static void
+each_row(const struct few *f, void (*one)(const struct few *))
+{
+	struct few second = *f;
+
+	second.x += f->ldx;
+	second.y += f->ldy;
+	if (f->sums)
+		second.sums += f->m->groups;
+	one(f);
+	one(&second);
+}
+
+/* Rows and panels that keep the multipliers busy, one after another; returns
+ * how many panels were done. */
 #define SHAPES(name, load_panel, bits)                                                                  \
-	static size_t name(struct few *f, size_t rows, size_t panels)                                   \
+	static void name##_one(const struct few *f)                                                     \
+	{                                                                                               \
+		few_rows(f, load_panel, bits, 1, 1);                                                    \
+	}                                                                                               \
+	static size_t name(const struct few *f, size_t rows, size_t panels)                             \
 	{                                                                                               \
 		if (rows == AT_ONCE)                                                                    \
 			return few_rows(f, load_panel, bits, AT_ONCE, 1), 1;                            \
 		if (rows == 4)                                                                          \
 			return few_rows(f, load_panel, bits, 4, 1), 1;                                  \
+		if (rows == 2 && panels >= 2)                                                           \
+			return few_rows(f, load_panel, bits, 2, 2), 2;                                  \
 		if (rows == 2)                                                                          \
-			return few_rows(f, load_panel, bits, 2, 1), 1;                                  \
+			return each_row(f, name##_one), 1;                                              \
 		if (panels >= PANELS)                                                                   \
-			return few_rows(f, load_panel, bits, 1, PANELS), PANELS;                                  \
-		if (panels >= 2)                                                                        \
+			return few_rows(f, load_panel, bits, 1, PANELS), PANELS;                        \
+		if (PANELS > 2 && panels >= 2)                                                          \
 			return few_rows(f, load_panel, bits, 1, 2), 2;                                  \
-		return few_rows(f, load_panel, bits, 1, 1), 1;                                          \
+		return name##_one(f), 1;                                                                \
 	}
 SHAPES(few_f32, load_f32, 0)
 SHAPES(few_f16, load_f16, 0)
@@ -465,8 +506,7 @@ SHAPES(few_5, load_f32, 5)
 SHAPES(few_6, load_f32, 6)
 SHAPES(few_8, load_f32, 8)
 
-/* Returns how many panels were done. */
-typedef size_t few_fn(struct few *f, size_t rows, size_t panels);
+typedef size_t few_fn(const struct few *f, size_t rows, size_t panels);
 
 /* NULL: the numbers need more than registers. */
 static few_fn *
