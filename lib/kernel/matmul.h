@@ -189,6 +189,22 @@ weights(const struct tc_matrix *m, float *out)
 	}
 }
 
+/* The next panel's inputs i0 .., a part at each of these rows' products. */
+static struct ahead
+ahead_of(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t rows)
+{
+	size_t row = m->type == TC_PANEL_CODES ? sizeof(uint32_t) : tc_panel_bytes[m->type], first = i0;
+	size_t products = (rows + MR - 1) / MR, step = row * NR;
+
+	if (m->type == TC_PANEL_CODES) {
+		size_t per = 32 / (size_t)m->bits;
+
+		first = g * tc_group_words(m) + (m->group ? i0 - g * m->group : i0) / per;
+		step = (step + per - 1) / per;
+	}
+	return (struct ahead){ (const char *)panel_of(m, p + 1) + first * row * NR, (step + products - 1) / products };
+}
+
 /* rows times the numbers of inputs i0 .. i0+n-1, all in group g. */
 static void
 gemm_part(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, size_t rows, size_t outs, const float *x,
@@ -197,23 +213,25 @@ gemm_part(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, si
 	const char *numbers_at = (const char *)panel_of(m, p) + i0 * NR * tc_panel_bytes[m->type];
 	float numbers[EXPAND * NR] __attribute__((aligned(64)));
 	int narrow = m->group > 0 && m->group < TC_GROUP_WIDE;
+	struct ahead ahead = ahead_of(m, p, g, i0, rows);
 
 	if (!narrow && m->type == TC_PANEL_F32) {
-		gemm_f32(rows, outs, n, x + i0, ldx, 1, (const float *)numbers_at, y, ldy, accumulate);
+		panel_f32(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate, ahead);
 		return;
 	}
 	if (!narrow && m->type == TC_PANEL_BF16 && rows < WIDEN) {
-		gemm_bf16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate);
+		panel_bf16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate, ahead);
 		return;
 	}
 	if (!narrow && m->type == TC_PANEL_F16 && rows < WIDEN) {
-		gemm_f16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate);
+		panel_f16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate, ahead);
 		return;
 	}
 	for (size_t k = 0, some; k < n; k += some) {
 		some = n - k < EXPAND ? n - k : EXPAND;
 		expand(m, p, g, i0 + k, some, numbers);
-		gemm_f32(rows, outs, some, x + i0 + k, ldx, 1, numbers, y, ldy, accumulate || k > 0);
+		panel_f32(rows, outs, some, x + i0 + k, ldx, numbers, y, ldy, accumulate || k > 0,
+		    ahead_of(m, p, g, i0 + k, rows));
 	}
 }
 
