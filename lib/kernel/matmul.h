@@ -189,6 +189,8 @@ weights(const struct tc_matrix *m, float *out)
 	}
 }
 
+#ifndef OWN_PRODUCTS
+
 /* rows times the numbers of inputs i0 .. i0+n-1, all in group g. */
 static void
 gemm_part(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, size_t rows, size_t outs, const float *x,
@@ -509,3 +511,5 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
 				f.panel += few(&f, some, stop - f.panel);
 		}
 }
+
+#endif
