@@ -3,7 +3,8 @@
  * row), MR (rows in flight: MR * NV accumulators must fit the registers),
  * FMA, and where the CPU has them WIDEN_U16 and WIDEN_I8 (W
  * numbers of 16 or 8 bits to 32), FROM_F16 (W halves to floats) and LOOKUP (of a table of 16 floats, by the
- * lowest 4 bits of W 32-bit numbers). */
+ * lowest 4 bits of W 32-bit numbers).  A kind with products of its own defines
+ * OWN_PRODUCTS, and matmul() and peak() itself. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -267,6 +268,8 @@ gemm_f32(size_t rows, size_t n, size_t k, const float *x, size_t row_stride, siz
 	    (struct ahead){ (const char *)panel, 0 });
 }
 
+#ifndef OWN_PRODUCTS
+
 /* The same for rows side by side and panels of every type. */
 #define GEMM(type)                                                                                      \
 	static void panel_##type(size_t rows, size_t n, size_t k, const float *x, size_t ldx,           \
@@ -277,6 +280,8 @@ gemm_f32(size_t rows, size_t n, size_t k, const float *x, size_t row_stride, siz
 GEMM(f32)
 GEMM(f16)
 GEMM(bf16)
+
+#endif
 
 #include "kernel/matmul.h"
 
@@ -502,6 +507,8 @@ add_squares(size_t n, const float *x, double *y)
 		y[i] += (double)x[i] * (double)x[i];
 }
 
+#ifndef OWN_PRODUCTS
+
 static double
 peak(size_t rounds)
 {
@@ -518,6 +525,8 @@ peak(size_t rounds)
 	/* The sums are wanted, so that they are computed. */
 	return (double)rounds * CHAINS * W * 2 + (double)(sum[0] < 0);
 }
+
+#endif
 
 #define NAME_(k) #k
 #define NAME(k) NAME_(k)

@@ -143,6 +143,6 @@ const char *tc_kernels_name(void);
 /* All kinds that this machine can run, worst first; for tests. */
 size_t tc_kernels_list(const struct tc_kernels *list[], size_t max);
 
-extern const struct tc_kernels tc_kernels_generic, tc_kernels_avx2, tc_kernels_avx512;
+extern const struct tc_kernels tc_kernels_generic, tc_kernels_avx2, tc_kernels_avx512, tc_kernels_amx;
 
 #endif

@@ -189,6 +189,8 @@ weights(const struct tc_matrix *m, float *out)
 	}
 }
 
+#ifndef OWN_PRODUCTS
+
 /* The next panel's inputs i0 .., a part at each of these rows' products. */
 static struct ahead
 ahead_of(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t rows)
@@ -567,3 +569,5 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
 				f.panel += few(&f, some, stop - f.panel);
 		}
 }
+
+#endif
