@@ -228,7 +228,7 @@ choose_form(struct pack *k, enum tc_linear_use use)
 	struct tc_matrix *m = &k->l->m;
 
 	*m = k->codes;
-	if (use == TC_LINEAR_FEW)
+	if (use == TC_LINEAR_FEW || (tc_kernels()->keeps_codes && tc_kernels()->keeps_codes(m)))
 		return;
 	m->bits = 0;
 	m->type = m->table ? TC_PANEL_F32 : TC_PANEL_BF16;
