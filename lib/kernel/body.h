@@ -175,10 +175,16 @@ load_i8(const int8_t *p)
 
 typedef vf load_fn(const void *panel, size_t i);
 
+/* What comes into the cache meanwhile: `step` bytes at every k. */
+struct ahead {
+	const char *from;
+	size_t step;
+};
+
 /* rows x NR outputs in registers; rows is a constant at every call. */
 ALWAYS_INLINE void
 micro(const int rows, load_fn *load_panel, size_t k, const float *x, size_t row_stride, size_t k_stride,
-    const void *panel, float *y, size_t ldy, int accumulate)
+    const void *panel, float *y, size_t ldy, int accumulate, struct ahead ahead)
 {
 	vf acc[MR][NV];
 
@@ -188,6 +194,7 @@ micro(const int rows, load_fn *load_panel, size_t k, const float *x, size_t row_
 	for (size_t i = 0; i < k; i++) {
 		vf w[NV];
 
+		__builtin_prefetch(ahead.from + i * ahead.step, 0, 2);
 		UNROLL for (int v = 0; v < NV; v++)
 			w[v] = load_panel(panel, i * NR + (size_t)v * W);
 		UNROLL for (int r = 0; r < rows; r++) {
@@ -205,10 +212,10 @@ micro(const int rows, load_fn *load_panel, size_t k, const float *x, size_t row_
 /* Whole panels of rows; the rest in ever smaller groups: the same sums. */
 ALWAYS_INLINE void
 gemm_rows(load_fn *load_panel, size_t rows, size_t k, const float *x, size_t row_stride, size_t k_stride,
-    const void *panel, float *y, size_t ldy, int accumulate)
+    const void *panel, float *y, size_t ldy, int accumulate, struct ahead ahead)
 {
-#define STEP(m) micro(m, load_panel, k, x, row_stride, k_stride, panel, y, ldy, accumulate); \
-	rows -= (m); x += (m) * row_stride; y += (m) * ldy
+#define STEP(m) micro(m, load_panel, k, x, row_stride, k_stride, panel, y, ldy, accumulate, ahead); \
+	rows -= (m); x += (m) * row_stride; y += (m) * ldy; ahead.from += k * ahead.step
 	while (rows >= MR) {
 		STEP(MR);
 	}
@@ -230,13 +237,13 @@ gemm_rows(load_fn *load_panel, size_t rows, size_t k, const float *x, size_t row
 
 ALWAYS_INLINE void
 gemm_any(load_fn *load_panel, size_t rows, size_t n, size_t k, const float *x, size_t row_stride,
-    size_t k_stride, const void *panel, float *y, size_t ldy, int accumulate)
+    size_t k_stride, const void *panel, float *y, size_t ldy, int accumulate, struct ahead ahead)
 {
 	enum { CHUNK = 2 * MR };
 	float part[CHUNK * NR] __attribute__((aligned(64)));
 
 	if (n == NR) {
-		gemm_rows(load_panel, rows, k, x, row_stride, k_stride, panel, y, ldy, accumulate);
+		gemm_rows(load_panel, rows, k, x, row_stride, k_stride, panel, y, ldy, accumulate, ahead);
 		return;
 	}
 	/* A narrow panel: through a buffer, so that nothing beyond n is touched. */
@@ -246,7 +253,8 @@ gemm_any(load_fn *load_panel, size_t rows, size_t n, size_t k, const float *x, s
 
 		for (size_t r = 0; accumulate && r < m; r++)
 			memcpy(part + r * NR, y + (r0 + r) * ldy, n * sizeof(*y));
-		gemm_rows(load_panel, m, k, x + r0 * row_stride, row_stride, k_stride, panel, part, NR, accumulate);
+		gemm_rows(load_panel, m, k, x + r0 * row_stride, row_stride, k_stride, panel, part, NR, accumulate,
+		    ahead);
 		for (size_t r = 0; r < m; r++)
 			memcpy(y + (r0 + r) * ldy, part + r * NR, n * sizeof(*y));
 	}
@@ -256,24 +264,22 @@ static void
 gemm_f32(size_t rows, size_t n, size_t k, const float *x, size_t row_stride, size_t k_stride, const float *panel,
     float *y, size_t ldy, int accumulate)
 {
-	gemm_any(load_f32, rows, n, k, x, row_stride, k_stride, panel, y, ldy, accumulate);
+	gemm_any(load_f32, rows, n, k, x, row_stride, k_stride, panel, y, ldy, accumulate,
+	    (struct ahead){ (const char *)panel, 0 });
 }
 
 #ifndef OWN_PRODUCTS
 
-static void
-gemm_f16(size_t rows, size_t n, size_t k, const float *x, size_t ldx, const void *panel, float *y, size_t ldy,
-    int accumulate)
-{
-	gemm_any(load_f16, rows, n, k, x, ldx, 1, panel, y, ldy, accumulate);
-}
-
-static void
-gemm_bf16(size_t rows, size_t n, size_t k, const float *x, size_t ldx, const void *panel, float *y, size_t ldy,
-    int accumulate)
-{
-	gemm_any(load_bf16, rows, n, k, x, ldx, 1, panel, y, ldy, accumulate);
-}
+/* The same for rows side by side and panels of every type. */
+#define GEMM(type)                                                                                      \
+	static void panel_##type(size_t rows, size_t n, size_t k, const float *x, size_t ldx,           \
+	    const void *panel, float *y, size_t ldy, int accumulate, struct ahead ahead)                \
+	{                                                                                               \
+		gemm_any(load_##type, rows, n, k, x, ldx, 1, panel, y, ldy, accumulate, ahead);         \
+	}
+GEMM(f32)
+GEMM(f16)
+GEMM(bf16)
 
 #endif
 

@@ -191,6 +191,22 @@ weights(const struct tc_matrix *m, float *out)
 
 #ifndef OWN_PRODUCTS
 
+/* The next panel's inputs i0 .., a part at each of these rows' products. */
+static struct ahead
+ahead_of(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t rows)
+{
+	size_t row = m->type == TC_PANEL_CODES ? sizeof(uint32_t) : tc_panel_bytes[m->type], first = i0;
+	size_t products = (rows + MR - 1) / MR, step = row * NR;
+
+	if (m->type == TC_PANEL_CODES) {
+		size_t per = 32 / (size_t)m->bits;
+
+		first = g * tc_group_words(m) + (m->group ? i0 - g * m->group : i0) / per;
+		step = (step + per - 1) / per;
+	}
+	return (struct ahead){ (const char *)panel_of(m, p + 1) + first * row * NR, (step + products - 1) / products };
+}
+
 /* rows times the numbers of inputs i0 .. i0+n-1, all in group g. */
 static void
 gemm_part(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, size_t rows, size_t outs, const float *x,
@@ -199,23 +215,25 @@ gemm_part(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, si
 	const char *numbers_at = (const char *)panel_of(m, p) + i0 * NR * tc_panel_bytes[m->type];
 	float numbers[EXPAND * NR] __attribute__((aligned(64)));
 	int narrow = m->group > 0 && m->group < TC_GROUP_WIDE;
+	struct ahead ahead = ahead_of(m, p, g, i0, rows);
 
 	if (!narrow && m->type == TC_PANEL_F32) {
-		gemm_f32(rows, outs, n, x + i0, ldx, 1, (const float *)numbers_at, y, ldy, accumulate);
+		panel_f32(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate, ahead);
 		return;
 	}
 	if (!narrow && m->type == TC_PANEL_BF16 && rows < WIDEN) {
-		gemm_bf16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate);
+		panel_bf16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate, ahead);
 		return;
 	}
 	if (!narrow && m->type == TC_PANEL_F16 && rows < WIDEN) {
-		gemm_f16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate);
+		panel_f16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate, ahead);
 		return;
 	}
 	for (size_t k = 0, some; k < n; k += some) {
 		some = n - k < EXPAND ? n - k : EXPAND;
 		expand(m, p, g, i0 + k, some, numbers);
-		gemm_f32(rows, outs, some, x + i0 + k, ldx, 1, numbers, y, ldy, accumulate || k > 0);
+		panel_f32(rows, outs, some, x + i0 + k, ldx, numbers, y, ldy, accumulate || k > 0,
+		    ahead_of(m, p, g, i0 + k, rows));
 	}
 }
 
@@ -332,6 +350,23 @@ add_code(const struct few *f, const int bits, const int R, const int P, int c, w
 		}
 }
 
+/* Words that will be wanted soon are asked for: those AHEAD rows further on, or
+ * past the end of these panels in the next. */
+enum { AHEAD = 16 };
+
+ALWAYS_INLINE void
+ask_for(const struct few *f, const int P, size_t row, size_t rows, size_t row_bytes)
+{
+	size_t panel_bytes = f->m->panel_bytes, at = (row + AHEAD) * row_bytes;
+	const char *from = panel_of(f->m, f->panel);
+
+	if (row + AHEAD >= rows)
+		at += (size_t)P * panel_bytes - rows * row_bytes;
+	UNROLL for (int p = 0; p < P; p++)
+		for (size_t line = 0; line < row_bytes; line += 64)
+			__builtin_prefetch(from + (size_t)p * panel_bytes + at + line, 0, 3);
+}
+
 /* Codes that are unrolled: those of a word, or a part that divides them. */
 ALWAYS_INLINE int
 codes_at_once(const int bits)
@@ -347,9 +382,11 @@ add_codes(const struct few *f, const int bits, const int R, const int P, size_t 
 	size_t stride = f->m->panel_bytes / sizeof(uint32_t);
 	const uint32_t *w = (const uint32_t *)panel_of(f->m, f->panel) + g * tc_group_words(f->m) * NR;
 	const float *x = f->x + i0, *end = x + n;
+	size_t row = g * tc_group_words(f->m), rows = f->m->groups * tc_group_words(f->m);
 	words q;
 
 	for (; x < end; w += NR) {
+		ask_for(f, P, row++, rows, NR * sizeof(*w));
 		UNROLL for (int p = 0; p < P; p++)
 			UNROLL for (int v = 0; v < NV; v++)
 				q[p][v] = load_words(w + (size_t)p * stride + v * W);
@@ -379,6 +416,7 @@ add_dense(const struct few *f, load_fn *load_panel, const int R, const int P, si
 	for (size_t i = i0; i < i0 + n; i++) {
 		vf b[FEW];
 
+		ask_for(f, P, i, f->m->in, NR * tc_panel_bytes[f->m->type]);
 		UNROLL for (int r = 0; r < R; r++)
 			b[r] = splat(f->x[(size_t)r * f->ldx + i]);
 		UNROLL for (int p = 0; p < P; p++)
@@ -440,21 +478,42 @@ few_rows(const struct few *f, load_fn *load_panel, const int bits, const int R, 
 	})
 }
 
-/* Rows and panels that keep the multipliers busy, one after another. */
+/* Two rows, one after the other. */
+static void
+each_row(const struct few *f, void (*one)(const struct few *))
+{
+	struct few second = *f;
+
+	second.x += f->ldx;
+	second.y += f->ldy;
+	if (f->sums)
+		second.sums += f->m->groups;
+	one(f);
+	one(&second);
+}
+
+/* Rows and panels that keep the multipliers busy, one after another; returns
+ * how many panels were done. */
 #define SHAPES(name, load_panel, bits)                                                                  \
-	static size_t name(struct few *f, size_t rows, size_t panels)                                   \
+	static void name##_one(const struct few *f)                                                     \
+	{                                                                                               \
+		few_rows(f, load_panel, bits, 1, 1);                                                    \
+	}                                                                                               \
+	static size_t name(const struct few *f, size_t rows, size_t panels)                             \
 	{                                                                                               \
 		if (rows == AT_ONCE)                                                                    \
 			return few_rows(f, load_panel, bits, AT_ONCE, 1), 1;                            \
 		if (rows == 4)                                                                          \
 			return few_rows(f, load_panel, bits, 4, 1), 1;                                  \
+		if (rows == 2 && panels >= 2)                                                           \
+			return few_rows(f, load_panel, bits, 2, 2), 2;                                  \
 		if (rows == 2)                                                                          \
-			return few_rows(f, load_panel, bits, 2, 1), 1;                                  \
+			return each_row(f, name##_one), 1;                                              \
 		if (panels >= PANELS)                                                                   \
-			return few_rows(f, load_panel, bits, 1, PANELS), PANELS;                                  \
-		if (panels >= 2)                                                                        \
+			return few_rows(f, load_panel, bits, 1, PANELS), PANELS;                        \
+		if (PANELS > 2 && panels >= 2)                                                          \
 			return few_rows(f, load_panel, bits, 1, 2), 2;                                  \
-		return few_rows(f, load_panel, bits, 1, 1), 1;                                          \
+		return name##_one(f), 1;                                                                \
 	}
 SHAPES(few_f32, load_f32, 0)
 SHAPES(few_f16, load_f16, 0)
@@ -467,8 +526,7 @@ SHAPES(few_5, load_f32, 5)
 SHAPES(few_6, load_f32, 6)
 SHAPES(few_8, load_f32, 8)
 
-/* Returns how many panels were done. */
-typedef size_t few_fn(struct few *f, size_t rows, size_t panels);
+typedef size_t few_fn(const struct few *f, size_t rows, size_t panels);
 
 /* NULL: the numbers need more than registers. */
 static few_fn *

@@ -351,15 +351,16 @@ run_unit(void *ctx, size_t u, int worker)
 	add_bias(p, r->rows, p0 * nr, tc_min((p0 + n) * nr, p->l->m.out));
 }
 
-/* Panels of a unit: enough for the kernel to have several at once, few enough
- * for the threads to end together. */
+/* Panels of a unit: many one after another, which memory likes, but few enough
+ * for the threads to end together; and not one alone, which the kernel would
+ * wait for. */
 static size_t
 unit_panels(size_t panels, struct tc_pool *pool)
 {
-	enum { MOST = 4, UNITS_A_THREAD = 3 };
-	size_t threads = (size_t)tc_pool_threads(pool), n = panels / (threads * UNITS_A_THREAD);
+	enum { UNITS_A_THREAD = 8, TOGETHER = 4 };
+	size_t threads = (size_t)tc_pool_threads(pool), n = panels / (threads * UNITS_A_THREAD) / TOGETHER * TOGETHER;
 
-	return threads == 1 ? panels : n < 1 ? 1 : n > MOST ? MOST : n == 3 ? 2 : n;
+	return threads == 1 ? panels : n > 0 ? n : TOGETHER / 2;
 }
 
 void
