@@ -21,7 +21,7 @@ include config.mk
 BUILD ?= build
 BIN ?= bin
 
-STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-quant tc-ppl tc-gen
+STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-quant tc-ppl tc-gen tc-bench
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o
@@ -40,6 +40,7 @@ $(BUILD)/lib/kernel/generic.o: KIND_FLAGS = $(KERNEL_OPT)
 $(BUILD)/lib/kernel/avx2.o: KIND_FLAGS = $(KERNEL_OPT) -mavx2 -mfma -mf16c
 AVX512 = -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 $(BUILD)/lib/kernel/avx512.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
+$(BUILD)/lib/kernel/avx512vnni.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mavx512vnni
 $(BUILD)/lib/kernel/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mamx-tile -mamx-bf16
 $(BUILD)/tests/emulated/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
 

@@ -45,6 +45,14 @@ uses() {
 	done < <(find "$TC_BUILD/lib" "$TC_BUILD/stages" -name '*.o')
 }
 
+@test "the ceiling that a kind measures is of many multiply-adds in flight, not of one" {
+	local kind
+	for kind in generic avx2 avx512; do
+		objdump -d --no-show-raw-insn --disassemble=peak "$TC_BUILD/lib/kernel/$kind.o" >code.s
+		[ "$(grep -cE 'vfn?m(add|sub)|mulps' code.s)" -ge 8 ] || { echo "$kind"; return 1; }
+	done
+}
+
 @test "a kind's only global symbol is its table" {
 	local kind
 	for kind in generic avx2 avx512 amx; do

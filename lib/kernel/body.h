@@ -535,6 +535,9 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.name = NAME(KIND),
 	.nr = NR,
 	.matmul = matmul,
+#ifdef KEEPS_CODES
+	.keeps_codes = KEEPS_CODES,
+#endif
 	.weights = weights,
 	.group_sums = group_sums,
 	.gemm = gemm_f32,

@@ -35,6 +35,12 @@ has_avx512(void)
 	    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
+static int
+has_avx512vnni(void)
+{
+	return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+
 /* Whether the matrix unit gives a product of whole numbers exactly, whose
  * inputs take three parts, and all whose sums fit a float: an emulator or a
  * hypervisor may know the instructions and get them wrong. */
@@ -74,6 +80,7 @@ static const struct {
 	{ &tc_kernels_generic, has_nothing },
 	{ &tc_kernels_avx2, has_avx2 },
 	{ &tc_kernels_avx512, has_avx512 },
+	{ &tc_kernels_avx512vnni, has_avx512vnni },
 	{ &tc_kernels_amx, has_amx },
 };
 enum { NKINDS = sizeof(kinds) / sizeof(kinds[0]) };
@@ -93,7 +100,7 @@ tc_kernels_select(const char *name, struct tc_err *err)
 		if (name)
 			return tc_fail(err, TC_USAGE, "TC_CPU: this machine cannot run '%s'", name);
 	}
-	return tc_fail(err, TC_USAGE, "TC_CPU: '%s' is not one of generic, avx2, avx512, amx", name);
+	return tc_fail(err, TC_USAGE, "TC_CPU: '%s' is not one of generic, avx2, avx512, avx512vnni, amx", name);
 }
 
 const struct tc_kernels *
@@ -106,6 +113,16 @@ const char *
 tc_kernels_name(void)
 {
 	return chosen->name;
+}
+
+size_t
+tc_kernel_kinds(struct tc_kernel_kind *out, size_t max)
+{
+	size_t n = 0;
+
+	for (; n < NKINDS && n < max; n++)
+		out[n] = (struct tc_kernel_kind){ kinds[n].table->name, kinds[n].runs() != 0, kinds[n].table == chosen };
+	return n;
 }
 
 size_t

@@ -41,8 +41,8 @@ extern const size_t tc_panel_bytes[TC_PANELS]; /* of an element; 0 for codes */
  *     y = sum over groups, ascending, of fma(s, A, y), then fma(m, X, y),
  *     A = sum of x_i c_i of the group as above, X = what group_sums() gives,
  * and with narrower ones y = sum of x_i fma(s, c, m) as above.  Without zeros
- * m is 0 and its step is left out.  (The amx kind sums in another order; see
- * amx.c.) */
+ * m is 0 and its step is left out.  (The kinds amx and avx512vnni sum otherwise;
+ * see there.) */
 struct tc_matrix {
 	size_t in, out;
 	enum tc_panel type;
@@ -86,6 +86,9 @@ struct tc_kernels {
 	 * group_sums(), where tc_matrix_wants_sums(). */
 	void (*matmul)(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, const float *x, size_t ldx,
 	    const float *sums, float *y, size_t ldy);
+	/* NULL, or whether a matrix of codes is to stay one for many rows too:
+	 * its numbers held otherwise would give other bits. */
+	int (*keeps_codes)(const struct tc_matrix *m);
 	/* The weights of a matrix's first panel, [in][nr] floats, where groups
 	 * are narrow. */
 	void (*weights)(const struct tc_matrix *m, float *out);
@@ -133,16 +136,26 @@ struct tc_kernels {
 
 /* Chooses the kind: NULL the best that the machine can run, else by name
  * (TC_CPU); a name that is not known or that the machine lacks is
- * TC_USAGE.  Call once, before threads start. */
+ * TC_USAGE.  Not while a pool runs a loop; what one kind's panels hold, another
+ * cannot read. */
 int tc_kernels_select(const char *name, struct tc_err *err) TC_MUST_CHECK;
 
 /* The chosen table. */
 const struct tc_kernels *tc_kernels(void);
 const char *tc_kernels_name(void);
 
+/* The kinds there are, worst first, available where the machine can run them;
+ * returns how many of them, at most max, kinds holds. */
+struct tc_kernel_kind {
+	const char *name;
+	bool available, chosen;
+};
+#define TC_KERNEL_KINDS_MAX 16
+size_t tc_kernel_kinds(struct tc_kernel_kind *kinds, size_t max);
+
 /* All kinds that this machine can run, worst first; for tests. */
 size_t tc_kernels_list(const struct tc_kernels *list[], size_t max);
 
-extern const struct tc_kernels tc_kernels_generic, tc_kernels_avx2, tc_kernels_avx512, tc_kernels_amx;
+extern const struct tc_kernels tc_kernels_generic, tc_kernels_avx2, tc_kernels_avx512, tc_kernels_avx512vnni, tc_kernels_amx;
 
 #endif

@@ -228,7 +228,7 @@ choose_form(struct pack *k, enum tc_linear_use use)
 	struct tc_matrix *m = &k->l->m;
 
 	*m = k->codes;
-	if (use == TC_LINEAR_FEW)
+	if (use == TC_LINEAR_FEW || (tc_kernels()->keeps_codes && tc_kernels()->keeps_codes(m)))
 		return;
 	m->bits = 0;
 	m->type = m->table ? TC_PANEL_F32 : TC_PANEL_BF16;
@@ -351,16 +351,16 @@ run_unit(void *ctx, size_t u, int worker)
 	add_bias(p, r->rows, p0 * nr, tc_min((p0 + n) * nr, p->l->m.out));
 }
 
-/* Panels of a unit: many one after another, which memory likes, but few enough
- * for the threads to end together; and not one alone, which the kernel would
- * wait for. */
+/* Panels of a unit: many one after another, which memory and a kernel that
+ * prepares its rows like; more units than threads only where that leaves
+ * enough in each; and not one panel alone, which the kernel would wait for. */
 static size_t
 unit_panels(size_t panels, struct tc_pool *pool)
 {
-	enum { UNITS_A_THREAD = 8, TOGETHER = 4 };
-	size_t threads = (size_t)tc_pool_threads(pool), n = panels / (threads * UNITS_A_THREAD) / TOGETHER * TOGETHER;
+	enum { UNITS_A_THREAD = 4, ENOUGH = 12, LEAST = 2 };
+	size_t threads = (size_t)tc_pool_threads(pool), n = panels / (threads * UNITS_A_THREAD);
 
-	return threads == 1 ? panels : n > 0 ? n : TOGETHER / 2;
+	return tc_max(n >= ENOUGH ? n : (panels + threads - 1) / threads, LEAST);
 }
 
 void

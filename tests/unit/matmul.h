@@ -193,7 +193,7 @@ matmul_part(const struct matmul_case *c, size_t rows, size_t panel0, size_t npan
 static void
 matmul_form(const struct tc_kernels *kern, const char *form, struct tc_matrix m, double bound)
 {
-	static const size_t ins[] = { 1, 5, 31, 33, 64, 130, 300 };
+	static const size_t ins[] = { 1, 5, 31, 33, 48, 64, 130, 288, 300 };
 	double most = 0;
 	int same = 1;
 
