@@ -9,7 +9,7 @@ value() {
 
 @test "the embedded model on the embedded text has PyTorch's perplexity, on each CPU path" {
 	ran=0
-	for cpu in generic avx2 avx512; do
+	for cpu in generic avx2 avx512 amx; do
 		got=0
 		TC_CPU=$cpu tc-ppl demo -q --max-tokens 8192 --json >out 2>err || got=$?
 		if [ "$got" -eq 2 ] && grep -q "$cpu" err; then continue; fi

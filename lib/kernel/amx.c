@@ -28,18 +28,20 @@
  * inputs, takes it 16 cycles, 1024 operations a cycle; as f32 that is 341 of
  * them with 3 products, 205 with 5, 171 with 6, where two AVX-512 units do 64.
  *
- * What the rest takes, in a step of 32 rows and a panel of 32 outputs with one
- * part, whose 12 TILE_DP() are 192 cycles: 6 tiles of inputs and 2 of weights
- * are loaded (8 cycles each, beside the unit's work), the inputs from the
- * first cache (24 KiB a chunk), the weights from the second (2 KiB a step, 11
+ * What the rest takes beside the 192 cycles of the 12 TILE_DP() that a step of
+ * 32 rows and a panel of 32 outputs with one part is: 6 tiles of inputs and 2
+ * of weights are loaded (8 cycles each, while the unit works), the inputs from
+ * the first cache (24 KiB a chunk), the weights from the second (2 KiB, 11
  * bytes a cycle).  Splitting the inputs is about 290 cycles, once for
- * BLOCK_PANELS panels; arranging the weights about 70, once for BLOCK_ROWS rows; the outputs move
- * to and from the second cache once a chunk, 8 KiB in 768 cycles.
+ * BLOCK_PANELS panels; arranging the weights about 80, once for BLOCK_ROWS
+ * rows; outputs move to and from the second cache once a chunk, 8 KiB in 768
+ * cycles.  A group's scales are about 250 cycles a group, and wait for nothing
+ * that the unit is doing.
  *
- * With few rows a step's chain of 3 dependent TILE_DP() (52 cycles each before
- * the next can begin) is what takes time: two panels go together, four chains,
- * about 160 cycles for the 1 KiB that 4-bit codes of a step are, as long as
- * unpacking these takes, and faster than a core reads memory. */
+ * With few rows a step's chain of 3 dependent TILE_DP() (52 cycles before the
+ * next can begin) is what the unit takes: so two panels go together, four
+ * chains, about 160 cycles for the 1 KiB of codes that two panels have at 4
+ * bits.  To unpack these takes about as long, beside it. */
 #define KIND amx
 #define OWN_PRODUCTS
 #include "kernel/avx512.h"
@@ -64,6 +66,7 @@ enum {
 	WORDS = 256,          /* a tile's numbers of 32 bits */
 	HALVES = 2,           /* tiles of a panel */
 	TOGETHER = 2,         /* panels that a tile of rows meets together */
+	AHEAD = 2,            /* panels by which memory is asked for what they hold */
 	TABLE_BITS = 5,       /* longer codes have no table in a register */
 };
 
@@ -81,11 +84,11 @@ struct place {
 	uint32_t word, low, high;
 };
 
-/* Inputs first .. first+n-1, a piece of the n_run that are summed together
- * (a wide group, or a row). */
+/* Inputs first .. first+n-1, a piece of those that are summed together, its
+ * run: a wide group, or a row. */
 struct chunk {
 	size_t group, first, n, steps;
-	int begins, ends;     /* its run */
+	int begins, ends;     /* the run */
 };
 
 /* Rows and panels that fit struct work. */
@@ -103,8 +106,8 @@ struct product {
 
 struct work {
 	tile x[STEPS][PARTS][2];
-	tile w[BLOCK_PANELS][STEPS * PARTS][HALVES];       /* [step * parts + part] */
-	outputs y[BLOCK_ROWS / PAIR][BLOCK_PANELS][2];
+	tile w[BLOCK_PANELS][STEPS * PARTS][HALVES]; /* [step * parts + part] */
+	outputs y[BLOCK_ROWS / PAIR][BLOCK_PANELS][2]; /* of both tiles of rows */
 	float numbers[(LEAD + CHUNK) * NR];
 	struct place place[CHUNK];
 } __attribute__((aligned(64)));
@@ -221,235 +224,7 @@ split_inputs(const struct product *p, size_t r, const struct chunk *c, tile to[S
 		}
 }
 
-/* ---- weights ---- */
-
-/* Row t of both tiles from rows i and i + APART of a panel of bf16 numbers. */
-static void
-arrange_bf16(const uint16_t *panel, const struct chunk *c, tile (*to)[HALVES])
-{
-	const __m512i left = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5,
-	    36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
-	const __m512i right = _mm512_or_si512(left, _mm512_set1_epi16(16));
-
-	size_t n = c->n, steps = c->steps;
-
-	for (size_t s = 0; s < steps; s++, to++)
-		for (size_t t = 0; t < TILE_ROWS; t++) {
-			size_t i = s * STEP + t;
-			__m512i a = i < n ? _mm512_loadu_si512(panel + i * NR) : _mm512_setzero_si512();
-			__m512i b = i + APART < n ? _mm512_loadu_si512(panel + (i + APART) * NR) : _mm512_setzero_si512();
-
-			_mm512_store_si512(to[0][0] + t * W, _mm512_permutex2var_epi16(a, left, b));
-			_mm512_store_si512(to[0][1] + t * W, _mm512_permutex2var_epi16(a, right, b));
-		}
-}
-
-/* The same of numbers that take more parts. */
-ALWAYS_INLINE void
-arrange(load_fn *load_panel, const void *panel, const struct chunk *c, const int parts, tile (*to)[HALVES])
-{
-	size_t n = c->n, steps = c->steps;
-
-	for (size_t s = 0; s < steps; s++, to += parts)
-		for (size_t t = 0; t < TILE_ROWS; t++)
-			UNROLL for (size_t h = 0; h < HALVES; h++) {
-				size_t i = s * STEP + t;
-				vf a[PARTS], b[PARTS];
-
-				split(i < n ? load_panel(panel, i * NR + h * W) : (vf){0}, parts, a);
-				split(i + APART < n ? load_panel(panel, (i + APART) * NR + h * W) : (vf){0}, parts, b);
-				UNROLL for (int part = 0; part < parts; part++)
-					store((float *)to[part][h] + t * W, (vf)paired(a[part], b[part]));
-			}
-}
-
-static void
-arrange_f16(const void *panel, const struct chunk *c, tile (*to)[HALVES])
-{
-	arrange(load_f16, panel, c, 2, to);
-}
-
-static void
-arrange_f32(const void *panel, const struct chunk *c, int parts, tile (*to)[HALVES])
-{
-	if (parts == 1)
-		arrange(load_f32, panel, c, 1, to);
-	else if (parts == 2)
-		arrange(load_f32, panel, c, 2, to);
-	else
-		arrange(load_f32, panel, c, 3, to);
-}
-
-/* The numbers of 32 codes; shorter ones repeat, so that the bits above them do
- * not count. */
-static void
-make_table(struct product *p)
-{
-	const struct tc_matrix *m = p->m;
-	vf even, odd, a[PARTS], b[PARTS];
-
-	for (int i = 0; i < W; i++)
-		for (int odd_one = 0; odd_one < 2; odd_one++) {
-			int q = (2 * i + odd_one) & ((1 << m->bits) - 1);
-			float number = m->table ? m->table[q] : (float)(q - (1 << (m->bits - 1)));
-
-			if (odd_one)
-				odd[i] = number;
-			else
-				even[i] = number;
-		}
-	split(even, PARTS, a);
-	split(odd, PARTS, b);
-	for (int part = 0; part < PARTS; part++)
-		p->table[part] = (__m512i)paired(a[part], b[part]);
-}
-
-/* The codes of a chunk lie at the same places in every panel; what the last
- * step has too many lies anywhere. */
-static void
-find_places(const struct tc_matrix *m, const struct chunk *c, struct place *place)
-{
-	size_t per = 32 / (size_t)m->bits, skipped = m->group ? c->first - c->group * m->group : c->first;
-	size_t word = skipped / per, slot = skipped % per;
-
-	for (size_t i = 0; i < c->n; i++) {
-		uint32_t bit = (uint32_t)(slot * (size_t)m->bits);
-
-		place[i] = (struct place){ (uint32_t)(word * NR), bit, (bit + 16) % 32 };
-		if (++slot == per) {
-			slot = 0;
-			word++;
-		}
-	}
-	for (size_t i = c->n; i < c->steps * STEP; i++)
-		place[i] = place[0];
-}
-
-/* W words of codes, the one that is wanted at the beginning of the lower or
- * the upper half. */
-ALWAYS_INLINE vu
-rotated(const uint32_t *words, uint32_t bits)
-{
-	return (vu)_mm512_rorv_epi32(_mm512_loadu_si512(words), _mm512_set1_epi32((int)bits));
-}
-
-#define LOWER 0x55555555u
-#define UPPER 0xaaaaaaaau
-
-/* Inputs i and i + APART of n. */
-ALWAYS_INLINE __mmask32
-halves_there(size_t i, size_t n)
-{
-	return (i < n ? LOWER : 0) | (i + APART < n ? UPPER : 0);
-}
-
-/* A word's two codes through the tables. */
-ALWAYS_INLINE void
-unpack(const __m512i table[PARTS], const uint32_t *words, const struct chunk *c, const struct place *place,
-    const int parts, tile (*to)[HALVES])
-{
-	__m512i t[PARTS] = { table[0], table[1], table[2] };
-	size_t n = c->n, steps = c->steps;
-
-	for (size_t s = 0; s < steps; s++, place += STEP, to += parts)
-		for (size_t i = 0; i < TILE_ROWS; i++) {
-			const struct place a = place[i], b = place[i + APART];
-			__mmask32 there = halves_there(s * STEP + i, n);
-
-			UNROLL for (size_t h = 0; h < HALVES; h++) {
-				__m512i q = _mm512_mask_blend_epi16(UPPER, (__m512i)rotated(words + a.word + h * W, a.low),
-				    (__m512i)rotated(words + b.word + h * W, b.high));
-
-				UNROLL for (int part = 0; part < parts; part++)
-					_mm512_store_si512(to[part][h] + i * W,
-					    _mm512_maskz_permutexvar_epi16(there, q, t[part]));
-			}
-		}
-}
-
-/* Whole numbers of more bits than a table has. */
-ALWAYS_INLINE void
-unpack_long(const int bits, const uint32_t *words, const struct chunk *c, const struct place *place, tile (*to)[HALVES])
-{
-	const uint32_t mask = (1u << bits) - 1;
-	size_t n = c->n, steps = c->steps;
-
-	for (size_t s = 0; s < steps; s++, place += STEP, to++)
-		for (size_t i = 0; i < TILE_ROWS; i++) {
-			const struct place a = place[i], b = place[i + APART];
-			__mmask32 there = halves_there(s * STEP + i, n);
-
-			UNROLL for (size_t h = 0; h < HALVES; h++) {
-				vf x = centred(rotated(words + a.word + h * W, a.low) & mask, bits);
-				vf y = centred(rotated(words + b.word + h * W, b.low) & mask, bits);
-
-				_mm512_store_si512(to[0][h] + i * W, _mm512_maskz_mov_epi16(there, (__m512i)paired(x, y)));
-			}
-		}
-}
-
-/* Whether unpack_codes() can: codes whose numbers need no memory. */
-static int
-unpacks(const struct tc_matrix *m)
-{
-	return m->type == TC_PANEL_CODES && !narrow(m) && (m->bits <= TABLE_BITS || !m->table);
-}
-
-static void
-unpack_codes(const struct product *p, const void *panel, const struct chunk *c, const struct place *place,
-    tile (*to)[HALVES])
-{
-	const uint32_t *words = (const uint32_t *)panel + c->group * tc_group_words(p->m) * NR;
-
-	if (p->m->bits == 8)
-		unpack_long(8, words, c, place, to);
-	else if (p->m->bits > TABLE_BITS)
-		unpack_long(6, words, c, place, to);
-	else if (p->parts == 1)
-		unpack(p->table, words, c, place, 1, to);
-	else if (p->parts == 2)
-		unpack(p->table, words, c, place, 2, to);
-	else
-		unpack(p->table, words, c, place, 3, to);
-}
-
-/* The numbers of a chunk, which may hold several narrow groups, in a buffer
- * that has room for a word's codes before them: expand() begins with a word. */
-static const float *
-expand_chunk(const struct tc_matrix *m, size_t panel, const struct chunk *c, float *numbers)
-{
-	size_t per = m->type == TC_PANEL_CODES ? 32 / (size_t)m->bits : 1, end = c->first + c->n, g = c->group;
-	size_t begin = narrow(m) ? c->first / m->group * m->group : m->group ? g * m->group : 0;
-	size_t lead = (c->first - begin) % per;
-
-	for (size_t i = c->first - lead, stop; i < end; i = stop) {
-		g = narrow(m) ? i / m->group : g;
-		stop = narrow(m) ? at_most((g + 1) * m->group, end) : end;
-		expand(m, panel, g, i, stop - i, numbers);
-		numbers += (stop - i) * NR;
-	}
-	return numbers - c->n * NR;
-}
-
-/* Panel q of the product, as the unit reads it. */
-static void
-arrange_panel(const struct product *p, size_t q, const struct chunk *c, struct work *k)
-{
-	const struct tc_matrix *m = p->m;
-	const char *panel = panel_of(m, p->panel + q), *at = panel + c->first * NR * tc_panel_bytes[m->type];
-
-	if (unpacks(m)) {
-		unpack_codes(p, panel, c, k->place, k->w[q]);
-	} else if (narrow(m) || m->type == TC_PANEL_CODES) {
-		arrange_f32(expand_chunk(m, p->panel + q, c, k->numbers), c, p->parts, k->w[q]);
-	} else if (m->type == TC_PANEL_BF16) {
-		arrange_bf16((const uint16_t *)at, c, k->w[q]);
-	} else if (m->type == TC_PANEL_F16) {
-		arrange_f16(at, c, k->w[q]);
-	} else {
-		arrange_f32(at, c, PARTS, k->w[q]);
-	}
-}
+#include "kernel/arrange.h"
 
 /* ---- products ---- */
 
@@ -645,7 +420,7 @@ multiply(const struct product *p, struct work *k)
 			struct chunk c = { .group = g, .first = i, .n = n, .steps = (n + STEP - 1) / STEP,
 				.begins = i == begin, .ends = i + n == end };
 
-			if (unpacks(m))
+			if (unpacks(m) && (!unpacks_even(p) || n % STEP > 0))
 				find_places(m, &c, k->place);
 			for (size_t r = 0; r < p->rows; r += PAIR)
 				multiply_pair(p, r, &c, k);

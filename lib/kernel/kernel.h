@@ -1,8 +1,8 @@
 /* kernel.h - the inner loops, one table of functions per CPU kind.
  *
- * Every kind's file (generic.c, avx2.c, avx512.c) includes body.h with its
- * own vector type and is compiled with its own flags; dispatch.c chooses at
- * run time.  On one kind, an output element is computed by the same
+ * Every kind's file (generic.c, avx2.c, avx512.c, amx.c) includes body.h with
+ * its own vector type and is compiled with its own flags; dispatch.c chooses
+ * at run time.  On one kind, an output element is computed by the same
  * operations in the same order however many rows are asked for, so one token
  * or 512 give the same bits; between kinds the bits differ by rounding. */
 #ifndef TC_KERNEL_KERNEL_H

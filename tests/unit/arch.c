@@ -8,6 +8,7 @@
 
 #include "file/safetensors.h"
 #include "kernel/kernel.h"
+#include "kinds.h"
 #include "model/decode.h"
 #include "model/forward.h"
 #include "model/open.h"
@@ -181,7 +182,7 @@ int
 main(void)
 {
 	const struct tc_kernels *kinds[8];
-	size_t n = tc_kernels_list(kinds, 8);
+	size_t n = kinds_to_test(kinds, 8);
 
 	for (size_t k = 0; k < n; k++) {
 		if (tc_kernels_select(kinds[k]->name, &err) < 0)

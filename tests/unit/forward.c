@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "file/safetensors.h"
 #include "kernel/kernel.h"
+#include "kinds.h"
 #include "metric/nll.h"
 #include "model/forward.h"
 #include "model/open.h"
@@ -406,7 +407,7 @@ int
 main(void)
 {
 	const struct tc_kernels *list[8];
-	size_t n = tc_kernels_list(list, 8);
+	size_t n = kinds_to_test(list, 8);
 
 	for (size_t i = 0; i < n; i++) {
 		if (!ok(tc_kernels_select(list[i]->name, &err) == 0, "%s", list[i]->name))

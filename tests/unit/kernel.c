@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "kernel/kernel.h"
+#include "kinds.h"
 #include "matmul.h"
 #include "tap.h"
 #include "tensor/tensor.h"
@@ -159,6 +160,68 @@ test_gemm(const struct tc_kernels *kern)
 	ok(same, "%s: gemm: any rows and outputs have the bits of one row alone, nothing else is written", kern->name);
 }
 
+/* Products of more rows and panels than a kind takes at once: those of each
+ * row alone. */
+static void
+test_many(const struct tc_kernels *kern, const char *form, struct tc_matrix m)
+{
+	enum { MANY_ROWS = 270, IN = 333, OUT = 1100 };
+	size_t panels = (OUT + kern->nr - 1) / kern->nr, scales;
+	float *x = malloc(sizeof(float[MANY_ROWS][IN])), *y = malloc(sizeof(float[MANY_ROWS][OUT])), *s, one[OUT];
+	char *p;
+	int same = 1;
+
+	m.in = IN;
+	m.out = OUT;
+	m.groups = m.group ? (IN + m.group - 1) / m.group : 1;
+	m.panel_bytes = (m.type == TC_PANEL_CODES ? m.groups * tc_group_words(&m) * 4 : IN * tc_panel_bytes[m.type]) * kern->nr;
+	m.panel_bytes = (m.panel_bytes + 63) / 64 * 64;
+	scales = panels * m.groups * kern->nr;
+	m.panels = p = aligned_alloc(64, panels * m.panel_bytes);
+	m.scale = s = malloc(scales * sizeof(*s));
+	fill(x, MANY_ROWS * IN, -1, 1);
+	fill(s, scales, 1, 2);
+	for (size_t i = 0; i < panels * m.panel_bytes / 4; i++)
+		if (m.type == TC_PANEL_F32)
+			((float *)p)[i] = between(-1, 1);
+		else                       /* two finite numbers of bf16, or codes */
+			((uint32_t *)p)[i] = (uint32_t)tc_rng_below(&rng, UINT32_MAX) & 0xbfffbfff;
+	kern->matmul(&m, 0, panels, MANY_ROWS, x, IN, NULL, y, OUT);
+	for (size_t r = 0; r < MANY_ROWS; r++) {
+		kern->matmul(&m, 0, panels, 1, x + r * IN, IN, NULL, one, OUT);
+		same &= same_bits(one, y + r * OUT, OUT);
+	}
+	ok(same, "%s: matmul of %s: %d rows and %d outputs have the bits of every row alone", kern->name, form, MANY_ROWS, OUT);
+	free(x);
+	free(y);
+	free(s);
+	free(p);
+}
+
+/* What is not finite must not get lost in a product, nor reach another row. */
+static void
+test_infinite(const struct tc_kernels *kern)
+{
+	enum { BAD_ROWS = 9, IN = 37, AT = 20 };
+	static const uint32_t bad[BAD_ROWS] = { 0x7f800000, 0, 0xff800000, 0x7fc00000, 0xffc00000, 0, 0x7fffffff, 0xffffffff, 0x7f800001 };
+	uint16_t panel[IN * TC_NR_MAX] __attribute__((aligned(64)));
+	struct tc_matrix m = { .in = IN, .out = kern->nr, .type = TC_PANEL_BF16, .panels = panel, .groups = 1 };
+	float x[BAD_ROWS][IN], y[BAD_ROWS][TC_NR_MAX];
+	int right = 1;
+
+	for (size_t i = 0; i < IN * kern->nr; i++)
+		panel[i] = tc_bf16_from_f32(1);
+	fill(x[0], BAD_ROWS * IN, 0, 1);
+	for (size_t r = 0; r < BAD_ROWS; r++)
+		if (bad[r])
+			memcpy(&x[r][AT], &bad[r], sizeof(bad[r]));
+	kern->matmul(&m, 0, 1, BAD_ROWS, x[0], IN, NULL, y[0], TC_NR_MAX);
+	for (size_t r = 0; r < BAD_ROWS; r++)
+		for (size_t j = 0; j < kern->nr; j++)
+			right &= !isfinite(y[r][j]) == (bad[r] != 0);
+	ok(right, "%s: matmul of infinite inputs and of NaN is not finite, that of other rows is", kern->name);
+}
+
 /* Every finite 16-bit number, times one. */
 static void
 test_widening(const struct tc_kernels *kern, enum tc_panel type, const char *type_name)
@@ -167,16 +230,16 @@ test_widening(const struct tc_kernels *kern, enum tc_panel type, const char *typ
 	float one = 1, y[TC_NR_MAX];
 	uint16_t panel[TC_NR_MAX] __attribute__((aligned(64)));
 	struct tc_matrix m = { .in = 1, .out = kern->nr, .type = type, .panels = panel, .groups = 1 };
-	int right = 1;
+	int right = 1, tiles = !strcmp(kern->name, "amx");
 
 	for (uint32_t h = 0; h < 0x10000; h += (uint32_t)kern->nr) {
 		for (size_t j = 0; j < kern->nr; j++)
 			panel[j] = isfinite(convert((uint16_t)(h + j))) ? (uint16_t)(h + j) : 0;
 		kern->matmul(&m, 0, 1, 1, &one, 1, NULL, y, kern->nr);
 		for (size_t j = 0; j < kern->nr; j++)
-			right &= y[j] == convert(panel[j]);
+			right &= y[j] == (tiles && fabsf(convert(panel[j])) < FLT_MIN ? 0 : convert(panel[j]));
 	}
-	ok(right, "%s: every finite %s is widened exactly", kern->name, type_name);
+	ok(right, "%s: every finite %s%s is widened exactly", kern->name, type_name, tiles ? " of at least 2^-126" : "");
 }
 
 /* ---- element by element ---- */
@@ -520,9 +583,14 @@ main(void)
 
 	tc_rng_seed(&rng, 2);
 	test_select(list, n);
+	n = kinds_to_test(list, 8);
 	for (size_t i = 0; i < n; i++) {
 		test_gemm(list[i]);
 		test_matmul(list[i], 1);
+		test_many(list[i], "bf16", (struct tc_matrix){ .type = TC_PANEL_BF16 });
+		test_many(list[i], "f32", (struct tc_matrix){ .type = TC_PANEL_F32 });
+		test_many(list[i], "4 bits, groups of 160", (struct tc_matrix){ .type = TC_PANEL_CODES, .bits = 4, .group = 160 });
+		test_infinite(list[i]);
 		test_group_sums(list[i]);
 		test_widening(list[i], TC_PANEL_F16, "f16");
 		test_widening(list[i], TC_PANEL_BF16, "bf16");

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "kinds.h"
 #include "model/linear.h"
 #include "tap.h"
 
@@ -133,7 +134,7 @@ main(void)
 {
 	static const uint64_t groups[] = { 16, 32, 48, TC_GROUP_ROW, TC_GROUP_TENSOR };
 	const struct tc_kernels *list[8];
-	size_t n = tc_kernels_list(list, 8);
+	size_t n = kinds_to_test(list, 8);
 	struct tc_pool *pool;
 	char name[80];
 

@@ -86,7 +86,8 @@ emulated_store(int t, void *to)
 
 /* Its mode of rounding is set by the caller: not to be inlined there. */
 __attribute__((noinline, target("avx512f,fma"))) static void
-emulated_multiply(struct emulated_tile *c, const struct emulated_tile *a, const struct emulated_tile *b, size_t rows, size_t pairs)
+emulated_multiply(struct emulated_tile *c, const struct emulated_tile *a, const struct emulated_tile *b, size_t rows,
+    size_t pairs)
 {
 	for (size_t i = 0; i < rows; i++) {
 		__m512 even = _mm512_setzero_ps(), odd = even, sum = _mm512_loadu_ps(c->row[i]);
