@@ -26,7 +26,9 @@ STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-quant tc-ppl tc-g
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
-UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+# These run once more with emulated tiles, as NAME-amx.
+EMULATED = kernel arch forward
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%) $(EMULATED:%=$(BUILD)/unit/%-amx)
 ID_SRC := $(sort $(wildcard lib/*/*.[ch] stages/*.c))
 
 CFLAGS_ALL = $(CSTD) $(OPT) $(WARN) $(FP) $(SANITIZE) -Ilib $(PKG_CFLAGS) $(CFLAGS) -MMD -MP
@@ -36,7 +38,10 @@ LDLIBS_ALL = $(LDFLAGS) $(SANITIZE) $(PKG_LIBS) -lm -pthread
 KERNEL_OPT = -O3
 $(BUILD)/lib/kernel/generic.o: KIND_FLAGS = $(KERNEL_OPT)
 $(BUILD)/lib/kernel/avx2.o: KIND_FLAGS = $(KERNEL_OPT) -mavx2 -mfma -mf16c
-$(BUILD)/lib/kernel/avx512.o: KIND_FLAGS = $(KERNEL_OPT) -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
+AVX512 = -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
+$(BUILD)/lib/kernel/avx512.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
+$(BUILD)/lib/kernel/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mamx-tile -mamx-bf16
+$(BUILD)/tests/emulated/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
 
 stages: $(STAGES:%=$(BIN)/%)
 unit: $(UNIT_BIN)
@@ -65,6 +70,10 @@ $(BIN)/%: $(BUILD)/stages/%.o $(BUILD)/libtc.a
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libtc.a
 	@mkdir -p $(@D)
 	$(CC) $< $(BUILD)/libtc.a $(LDLIBS_ALL) -o $@
+
+$(BUILD)/unit/%-amx: $(BUILD)/tests/unit/%.o $(BUILD)/tests/emulated/amx.o $(BUILD)/libtc.a
+	@mkdir -p $(@D)
+	$(CC) $^ $(LDLIBS_ALL) -o $@
 
 deps:
 	@share/deps "$(DEP_PKGS)" "$(DEP_COMMANDS)" "$(DEP_PYTHON)"
@@ -127,4 +136,4 @@ clean:
 .PHONY: all stages unit deps demo check asan ubsan completion install clean
 .SECONDARY:
 
--include $(LIB_OBJ:.o=.d) $(STAGES:%=$(BUILD)/stages/%.d) $(UNIT_SRC:%.c=$(BUILD)/%.d)
+-include $(LIB_OBJ:.o=.d) $(STAGES:%=$(BUILD)/stages/%.d) $(UNIT_SRC:%.c=$(BUILD)/%.d) $(BUILD)/tests/emulated/amx.d

@@ -1,11 +1,4 @@
 /* The kernels for AVX-512 (F, BW, VL, DQ).  See body.h. */
-#include <immintrin.h>
-
 #define KIND avx512
-#define W 16
-#define NV 2
-#define MR 12
-#define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#define FROM_F16(p) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
-#define WIDEN_U16(p) _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(p)))
+#include "kernel/avx512.h"
 #include "kernel/body.h"

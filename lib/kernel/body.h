@@ -1,8 +1,10 @@
 /* body.h - the kernels, written once over a vector of W floats; included by
  * one file per CPU kind, which defines KIND, W, NV (vectors in a panel's
  * row), MR (rows in flight: MR * NV accumulators must fit the registers),
- * FMA, and where the CPU has them WIDEN_U16 (W 16-bit numbers to 32 bits) and
- * FROM_F16 (W halves to floats). */
+ * FMA, and where the CPU has them WIDEN_U16 and WIDEN_I8 (W
+ * numbers of 16 or 8 bits to 32), FROM_F16 (W halves to floats) and LOOKUP (of a table of 16 floats, by the
+ * lowest 4 bits of W 32-bit numbers).  A kind with products of its own defines
+ * OWN_PRODUCTS, and matmul() and peak() itself. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -11,8 +13,12 @@
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
+#define UNROLL_ALL _Pragma("unroll")
+#define NO_UNROLL _Pragma("nounroll")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_ALL _Pragma("GCC unroll 32")
+#define NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
@@ -60,26 +66,61 @@ max_of(vf a, vf b)
 	return choose(a > b, a, b);
 }
 
-/* Lanes in a fixed order. */
+/* Lanes i and i ^ distance change places. */
+#if W == 4
+#define SWAP_2(v) __builtin_shufflevector(v, v, 2, 3, 0, 1)
+#define SWAP_1(v) __builtin_shufflevector(v, v, 1, 0, 3, 2)
+#elif W == 8
+#define SWAP_4(v) __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3)
+#define SWAP_2(v) __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5)
+#define SWAP_1(v) __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6)
+#else
+#define SWAP_8(v) __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)
+#define SWAP_4(v) __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)
+#define SWAP_2(v) __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)
+#define SWAP_1(v) __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14)
+#endif
+
+/* In a fixed order. */
 ALWAYS_INLINE float
 sum_lanes(vf v)
 {
-	float s = 0;
-
-	for (int i = 0; i < W; i++)
-		s += v[i];
-	return s;
+#if W == 16
+	v += SWAP_8(v);
+#endif
+#if W >= 8
+	v += SWAP_4(v);
+#endif
+	v += SWAP_2(v);
+	v += SWAP_1(v);
+	return v[0];
 }
 
 ALWAYS_INLINE float
 max_lanes(vf v)
 {
-	float m = v[0];
-
-	for (int i = 1; i < W; i++)
-		m = v[i] > m ? v[i] : m;
-	return m;
+#if W == 16
+	v = max_of(v, SWAP_8(v));
+#endif
+#if W >= 8
+	v = max_of(v, SWAP_4(v));
+#endif
+	v = max_of(v, SWAP_2(v));
+	return max_of(v, SWAP_1(v))[0];
 }
+
+/* A vector from fewer than W elements, the rest `fill`. */
+ALWAYS_INLINE vf
+load_tail(const float *p, size_t n, float fill)
+{
+	vf v = splat(fill);
+
+	memcpy(&v, p, n * sizeof(*p));
+	return v;
+}
+
+#define TAIL(n) ((n) % W)
+#define BODY(n) ((n) / W * W)
 
 ALWAYS_INLINE vf
 load_f32(const void *panel, size_t i)
@@ -118,12 +159,32 @@ load_f16(const void *panel, size_t i)
 #endif
 }
 
+ALWAYS_INLINE vf
+load_i8(const int8_t *p)
+{
+#ifdef WIDEN_I8
+	return __builtin_convertvector((vi)WIDEN_I8(p), vf);
+#else
+	vf v;
+
+	for (int i = 0; i < W; i++)
+		v[i] = p[i];
+	return v;
+#endif
+}
+
 typedef vf load_fn(const void *panel, size_t i);
+
+/* What comes into the cache meanwhile: `step` bytes at every k. */
+struct ahead {
+	const char *from;
+	size_t step;
+};
 
 /* rows x NR outputs in registers; rows is a constant at every call. */
 ALWAYS_INLINE void
 micro(const int rows, load_fn *load_panel, size_t k, const float *x, size_t row_stride, size_t k_stride,
-    const void *panel, float *y, size_t ldy, int accumulate)
+    const void *panel, float *y, size_t ldy, int accumulate, struct ahead ahead)
 {
 	vf acc[MR][NV];
 
@@ -133,6 +194,7 @@ micro(const int rows, load_fn *load_panel, size_t k, const float *x, size_t row_
 	for (size_t i = 0; i < k; i++) {
 		vf w[NV];
 
+		__builtin_prefetch(ahead.from + i * ahead.step, 0, 2);
 		UNROLL for (int v = 0; v < NV; v++)
 			w[v] = load_panel(panel, i * NR + (size_t)v * W);
 		UNROLL for (int r = 0; r < rows; r++) {
@@ -150,17 +212,24 @@ micro(const int rows, load_fn *load_panel, size_t k, const float *x, size_t row_
 /* Whole panels of rows; the rest in ever smaller groups: the same sums. */
 ALWAYS_INLINE void
 gemm_rows(load_fn *load_panel, size_t rows, size_t k, const float *x, size_t row_stride, size_t k_stride,
-    const void *panel, float *y, size_t ldy, int accumulate)
+    const void *panel, float *y, size_t ldy, int accumulate, struct ahead ahead)
 {
-#define STEP(m) micro(m, load_panel, k, x, row_stride, k_stride, panel, y, ldy, accumulate); \
-	rows -= (m); x += (m) * row_stride; y += (m) * ldy
+#define STEP(m) micro(m, load_panel, k, x, row_stride, k_stride, panel, y, ldy, accumulate, ahead); \
+	rows -= (m); x += (m) * row_stride; y += (m) * ldy; ahead.from += k * ahead.step
 	while (rows >= MR) {
 		STEP(MR);
 	}
-	while (rows >= 4 && MR > 4) {
+	if (MR > 8 && rows >= 8) {
+		STEP(8);
+	}
+	if (MR > 4 && rows >= 4) {
 		STEP(4);
 	}
-	while (rows >= 1) {
+	if (rows == 3) {
+		STEP(3);
+	} else if (rows == 2) {
+		STEP(2);
+	} else if (rows == 1) {
 		STEP(1);
 	}
 #undef STEP
@@ -168,13 +237,13 @@ gemm_rows(load_fn *load_panel, size_t rows, size_t k, const float *x, size_t row
 
 ALWAYS_INLINE void
 gemm_any(load_fn *load_panel, size_t rows, size_t n, size_t k, const float *x, size_t row_stride,
-    size_t k_stride, const void *panel, float *y, size_t ldy, int accumulate)
+    size_t k_stride, const void *panel, float *y, size_t ldy, int accumulate, struct ahead ahead)
 {
 	enum { CHUNK = 2 * MR };
 	float part[CHUNK * NR] __attribute__((aligned(64)));
 
 	if (n == NR) {
-		gemm_rows(load_panel, rows, k, x, row_stride, k_stride, panel, y, ldy, accumulate);
+		gemm_rows(load_panel, rows, k, x, row_stride, k_stride, panel, y, ldy, accumulate, ahead);
 		return;
 	}
 	/* A narrow panel: through a buffer, so that nothing beyond n is touched. */
@@ -184,21 +253,37 @@ gemm_any(load_fn *load_panel, size_t rows, size_t n, size_t k, const float *x, s
 
 		for (size_t r = 0; accumulate && r < m; r++)
 			memcpy(part + r * NR, y + (r0 + r) * ldy, n * sizeof(*y));
-		gemm_rows(load_panel, m, k, x + r0 * row_stride, row_stride, k_stride, panel, part, NR, accumulate);
+		gemm_rows(load_panel, m, k, x + r0 * row_stride, row_stride, k_stride, panel, part, NR, accumulate,
+		    ahead);
 		for (size_t r = 0; r < m; r++)
 			memcpy(y + (r0 + r) * ldy, part + r * NR, n * sizeof(*y));
 	}
 }
 
+static void
+gemm_f32(size_t rows, size_t n, size_t k, const float *x, size_t row_stride, size_t k_stride, const float *panel,
+    float *y, size_t ldy, int accumulate)
+{
+	gemm_any(load_f32, rows, n, k, x, row_stride, k_stride, panel, y, ldy, accumulate,
+	    (struct ahead){ (const char *)panel, 0 });
+}
+
+#ifndef OWN_PRODUCTS
+
+/* The same for rows side by side and panels of every type. */
 #define GEMM(type)                                                                                      \
-	static void gemm_##type(size_t rows, size_t n, size_t k, const float *x, size_t row_stride,     \
-	    size_t k_stride, const void *panel, float *y, size_t ldy, int accumulate)                   \
+	static void panel_##type(size_t rows, size_t n, size_t k, const float *x, size_t ldx,           \
+	    const void *panel, float *y, size_t ldy, int accumulate, struct ahead ahead)                \
 	{                                                                                               \
-		gemm_any(load_##type, rows, n, k, x, row_stride, k_stride, panel, y, ldy, accumulate);  \
+		gemm_any(load_##type, rows, n, k, x, ldx, 1, panel, y, ldy, accumulate, ahead);         \
 	}
 GEMM(f32)
 GEMM(f16)
 GEMM(bf16)
+
+#endif
+
+#include "kernel/matmul.h"
 
 /* exp by reduction to |r| <= ln(2)/2 and a polynomial of degree 6, 1 + r +
  * r^2 p(r), with p fitted for the least relative error (3e-9 before
@@ -229,19 +314,6 @@ exp_of(vf x)
 	p *= (vf)((__builtin_convertvector(k, vi) + 127) << 23);
 	return choose(low, splat(0), p);
 }
-
-/* A vector from fewer than W elements, the rest `fill`. */
-ALWAYS_INLINE vf
-load_tail(const float *p, size_t n, float fill)
-{
-	vf v = splat(fill);
-
-	memcpy(&v, p, n * sizeof(*p));
-	return v;
-}
-
-#define TAIL(n) ((n) % W)
-#define BODY(n) ((n) / W * W)
 
 static void
 exp_all(size_t n, const float *x, float *y)
@@ -414,13 +486,58 @@ scale(size_t n, float a, float *y)
 		y[i] *= a;
 }
 
+static void
+add_squares(size_t n, const float *x, double *y)
+{
+	typedef float half __attribute__((vector_size(W * 2)));
+	typedef double vd __attribute__((vector_size(W * 4)));
+	size_t i = 0;
+
+	for (; i + W / 2 <= n; i += W / 2) {
+		half h;
+		vd d, s;
+
+		memcpy(&h, x + i, sizeof(h));
+		memcpy(&s, y + i, sizeof(s));
+		d = __builtin_convertvector(h, vd);
+		s += d * d;
+		memcpy(y + i, &s, sizeof(s));
+	}
+	for (; i < n; i++)
+		y[i] += (double)x[i] * (double)x[i];
+}
+
+#ifndef OWN_PRODUCTS
+
+static double
+peak(size_t rounds)
+{
+	enum { CHAINS = MR * NV };
+	vf acc[CHAINS], a = splat(0.5f), b = splat(0.25f), sum = {0};
+
+	for (int i = 0; i < CHAINS; i++)
+		acc[i] = splat((float)i);
+	for (size_t n = 0; n < rounds; n++)
+		UNROLL_ALL for (int i = 0; i < CHAINS; i++)
+			acc[i] = FMA(acc[i], a, b);
+	for (int i = 0; i < CHAINS; i++)
+		sum += acc[i];
+	/* The sums are wanted, so that they are computed. */
+	return (double)rounds * CHAINS * W * 2 + (double)(sum[0] < 0);
+}
+
+#endif
+
 #define NAME_(k) #k
 #define NAME(k) NAME_(k)
 
 const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.name = NAME(KIND),
 	.nr = NR,
-	.gemm = { [TC_PANEL_F32] = gemm_f32, [TC_PANEL_F16] = gemm_f16, [TC_PANEL_BF16] = gemm_bf16 },
+	.matmul = matmul,
+	.weights = weights,
+	.group_sums = group_sums,
+	.gemm = gemm_f32,
 	.rms_norm = rms_norm,
 	.layer_norm = layer_norm,
 	.silu_mul = silu_mul,
@@ -430,5 +547,7 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.rope = rope,
 	.add = add,
 	.scale = scale,
+	.add_squares = add_squares,
+	.peak = peak,
 	.exp = exp_all,
 };

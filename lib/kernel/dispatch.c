@@ -3,7 +3,9 @@
 #include <cpuid.h>
 #include <string.h>
 
-const size_t tc_panel_bytes[TC_PANELS] = { 4, 2, 2 };
+#include "kernel/tiles.h"
+
+const size_t tc_panel_bytes[TC_PANELS] = { 4, 2, 2, 0 };
 
 static int
 has_nothing(void)
@@ -33,6 +35,38 @@ has_avx512(void)
 	    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
+/* Whether the matrix unit gives a product of whole numbers exactly, whose
+ * inputs take three parts, and all whose sums fit a float: an emulator or a
+ * hypervisor may know the instructions and get them wrong. */
+static int
+tiles_are_right(void)
+{
+	enum { ROWS = 19, IN = 75, OUT = 39, PANELS = 2, NR = 32, INPUT_BITS = 22 };
+	float panels[PANELS][IN][NR] __attribute__((aligned(64))) = {0}, x[ROWS][IN], y[ROWS][OUT];
+	struct tc_matrix m = { .in = IN, .out = OUT, .type = TC_PANEL_F32, .panels = panels, .groups = 1,
+		.panel_bytes = sizeof(panels[0]) };
+	int right = 1;
+
+	for (size_t j = 0; j < OUT; j++) {
+		panels[j / NR][j * 2 % IN][j % NR] = 1;
+		panels[j / NR][(j * 2 + 17) % IN][j % NR] = -2;
+	}
+	for (uint32_t r = 0; r < ROWS; r++)
+		for (uint32_t i = 0; i < IN; i++)
+			x[r][i] = (float)((r * IN + i + 1) * 0x9e3779b1u >> (32 - INPUT_BITS));
+	tc_kernels_amx.matmul(&m, 0, PANELS, ROWS, x[0], IN, NULL, y[0], OUT);
+	for (size_t r = 0; r < ROWS; r++)
+		for (size_t j = 0; j < OUT; j++)
+			right &= y[r][j] == x[r][j * 2 % IN] - 2 * x[r][(j * 2 + 17) % IN];
+	return right;
+}
+
+static int
+has_amx(void)
+{
+	return has_avx512() && tc_tiles_permitted() && tiles_are_right();
+}
+
 static const struct {
 	const struct tc_kernels *table;
 	int (*runs)(void);
@@ -40,6 +74,7 @@ static const struct {
 	{ &tc_kernels_generic, has_nothing },
 	{ &tc_kernels_avx2, has_avx2 },
 	{ &tc_kernels_avx512, has_avx512 },
+	{ &tc_kernels_amx, has_amx },
 };
 enum { NKINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
@@ -58,7 +93,7 @@ tc_kernels_select(const char *name, struct tc_err *err)
 		if (name)
 			return tc_fail(err, TC_USAGE, "TC_CPU: this machine cannot run '%s'", name);
 	}
-	return tc_fail(err, TC_USAGE, "TC_CPU: '%s' is not one of generic, avx2, avx512", name);
+	return tc_fail(err, TC_USAGE, "TC_CPU: '%s' is not one of generic, avx2, avx512, amx", name);
 }
 
 const struct tc_kernels *

@@ -13,23 +13,92 @@
 
 #include "base/err.h"
 
-/* What panels hold. */
-enum tc_panel { TC_PANEL_F32, TC_PANEL_F16, TC_PANEL_BF16, TC_PANELS };
-extern const size_t tc_panel_bytes[TC_PANELS]; /* of an element */
+/* How the numbers of a matrix are held. */
+enum tc_panel { TC_PANEL_F32, TC_PANEL_F16, TC_PANEL_BF16, TC_PANEL_CODES, TC_PANELS };
+extern const size_t tc_panel_bytes[TC_PANELS]; /* of an element; 0 for codes */
 
 #define TC_NR_MAX 64 /* no kind has wider panels */
+
+/* Groups at least this wide have their scale applied to their sum, narrower
+ * ones to each weight. */
+#define TC_GROUP_WIDE 32
+
+/* A weight matrix [out][in] as the kernels read it.
+ *
+ * Outputs are gathered in panels of nr, the last filled with zeros.  A panel
+ * is [in][nr] numbers c; or, for codes, [groups][words][nr] 32-bit words: a
+ * word holds 32 / bits codes q of one output, successive inputs from the
+ * lowest bits up, spare bits 0, and every group begins a word, so that words
+ * = ceil(group / (32 / bits)).  (The last group of a row may be shorter: its
+ * missing codes stand for nothing.)  A code's number is c = table[q], or
+ * q - 2^(bits - 1) where there is no table.
+ *
+ * Without scales a product is y = sum of x_i c_i, in f32, i ascending, one
+ * fused multiply-add at a time (generic: one rounded), from 0.
+ *
+ * With scales every group of inputs has a scale s and a shift m, the weight
+ * is s c + m, and with groups of TC_GROUP_WIDE or more
+ *     y = sum over groups, ascending, of fma(s, A, y), then fma(m, X, y),
+ *     A = sum of x_i c_i of the group as above, X = what group_sums() gives,
+ * and with narrower ones y = sum of x_i fma(s, c, m) as above.  Without zeros
+ * m is 0 and its step is left out.  (The amx kind sums in another order; see
+ * amx.c.) */
+struct tc_matrix {
+	size_t in, out;
+	enum tc_panel type;
+	int bits;               /* codes: 1 to 6, or 8 */
+	const float *table;     /* codes: [2^bits], or NULL */
+	const void *panels;     /* aligned to 64 bytes */
+	size_t panel_bytes;     /* from one to the next */
+
+	size_t group;           /* inputs that share a scale; 0: no scales */
+	size_t groups;          /* ceil(in / group); without scales 1 */
+	int half;               /* scales are f16, else f32 */
+	const void *scale;      /* [panel][groups][nr] */
+	enum { TC_SHIFT_NONE, TC_SHIFT_ZERO, TC_SHIFT_MIN } shift;
+	const void *zero;       /* [panel][groups][nr].  TC_SHIFT_ZERO: int8_t z, m = s * (float)-z;
+	                         * TC_SHIFT_MIN: float, m itself */
+};
+
+/* Words that a group of codes takes. */
+static inline size_t
+tc_group_words(const struct tc_matrix *m)
+{
+	size_t per = 32 / (size_t)m->bits, n = m->group ? m->group : m->in;
+
+	return (n + per - 1) / per;
+}
+
+/* Its scales are applied to sums, and the sums of x are needed. */
+static inline int
+tc_matrix_wants_sums(const struct tc_matrix *m)
+{
+	return m->group >= TC_GROUP_WIDE && m->shift != TC_SHIFT_NONE;
+}
 
 struct tc_kernels {
 	const char *name;
 	size_t nr;   /* outputs a panel holds; a multiple of 4, at most TC_NR_MAX */
+
+	/* y[r][j] for rows rows and the outputs of npanels panels from panel0
+	 * on, as struct tc_matrix says: y[r * ldy + j] with j counted from the
+	 * matrix's first output; nothing else is written.  sums: from
+	 * group_sums(), where tc_matrix_wants_sums(). */
+	void (*matmul)(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, const float *x, size_t ldx,
+	    const float *sums, float *y, size_t ldy);
+	/* The weights of a matrix's first panel, [in][nr] floats, where groups
+	 * are narrow. */
+	void (*weights)(const struct tc_matrix *m, float *out);
+	/* sums[r][g], the sum of x[r][i] over group g (the last may be short). */
+	void (*group_sums)(size_t rows, size_t k, size_t group, const float *x, size_t ldx, float *sums);
 
 	/* y[r][j] = sum over i of x[r][i] * panel[i][j], j < n <= nr, in f32, i
 	 * ascending, one fused (generic: one rounded) multiply-add at a time,
 	 * started from 0 or, with accumulate, from what y holds.
 	 * x[r][i] is x[r * row_stride + i * k_stride]; panel is [k][nr]; y has
 	 * ldy floats a row. */
-	void (*gemm[TC_PANELS])(size_t rows, size_t n, size_t k, const float *x, size_t row_stride,
-	    size_t k_stride, const void *panel, float *y, size_t ldy, int accumulate);
+	void (*gemm)(size_t rows, size_t n, size_t k, const float *x, size_t row_stride, size_t k_stride, const float *panel,
+	    float *y, size_t ldy, int accumulate);
 
 	/* y = x / sqrt(mean(x^2) + eps) * w, n elements. */
 	void (*rms_norm)(size_t n, const float *x, const float *w, float eps, float *y);
@@ -52,6 +121,11 @@ struct tc_kernels {
 	void (*rope)(size_t n, float *x, const float *cos, const float *sin);
 	void (*add)(size_t n, const float *x, float *y);       /* y += x */
 	void (*scale)(size_t n, float a, float *y);            /* y *= a */
+	void (*add_squares)(size_t n, const float *x, double *y); /* y += x^2, in double */
+	/* Independent multiply-adds in registers, for measuring what the machine
+	 * can do: rounds of them; returns how many floating-point operations
+	 * (two each) that was. */
+	double (*peak)(size_t rounds);
 	/* y = exp(x); relative error at most 2e-7 for -87.3 <= x <= 88.3, below
 	 * that 0, above that exp(88.3). */
 	void (*exp)(size_t n, const float *x, float *y);
@@ -69,6 +143,6 @@ const char *tc_kernels_name(void);
 /* All kinds that this machine can run, worst first; for tests. */
 size_t tc_kernels_list(const struct tc_kernels *list[], size_t max);
 
-extern const struct tc_kernels tc_kernels_generic, tc_kernels_avx2, tc_kernels_avx512;
+extern const struct tc_kernels tc_kernels_generic, tc_kernels_avx2, tc_kernels_avx512, tc_kernels_amx;
 
 #endif

@@ -39,6 +39,8 @@ struct job {
 	size_t ntiles;
 	size_t vocab0, nvocab;    /* of the tile in use */
 	float *logits;            /* [threads][2][ROW_TILE][VOCAB_TILE] */
+	float *work;              /* [threads][work_floats], for the products */
+	size_t work_floats;
 };
 
 static void
@@ -100,8 +102,8 @@ run_tile(void *ctx, size_t t, int worker)
 		const struct tc_linear *l = &job->side[k].part;
 
 		z[k] = job->logits + ((size_t)worker * 2 + (size_t)k) * ROW_TILE * VOCAB_TILE;
-		tc_linear_run(l, tile->n, job->side[k].m->hidden + job->a->row[tile->first] * l->in, l->in, z[k],
-		    VOCAB_TILE, NULL);
+		tc_linear_run(l, tile->n, job->side[k].m->hidden + job->a->row[tile->first] * l->m.in, l->m.in, z[k],
+		    VOCAB_TILE, job->work + (size_t)worker * job->work_floats, NULL);
 		if (job->side[k].m->cap > 0)
 			tc_kernels()->soft_cap(tile->n * VOCAB_TILE, (float)job->side[k].m->cap, z[k]);
 	}
@@ -160,7 +162,10 @@ tc_nll_run(const struct tc_nll *a, const struct tc_nll_model *model, const struc
 		return tc_fail(err, TC_DATA, "the vocabularies differ: %zu and %zu", vocab, tc_tensor_rows(base->head));
 	job.tile = tc_alloc(a->n, sizeof(*job.tile), err);
 	job.logits = tc_alloc((size_t)tc_pool_threads(pool) * 2 * ROW_TILE * VOCAB_TILE, sizeof(float), err);
-	if (!job.tile || !job.logits)
+	job.work_floats = tc_linear_work(base ? tc_max(tc_tensor_cols(model->head), tc_tensor_cols(base->head)) :
+	    tc_tensor_cols(model->head), ROW_TILE);
+	job.work = tc_alloc((size_t)tc_pool_threads(pool) * job.work_floats, sizeof(float), err);
+	if (!job.tile || !job.logits || !job.work)
 		goto out;
 	for (int k = 0; k < job.sides; k++) {
 		job.side[k].state = tc_alloc(a->n, sizeof(struct running), err);
@@ -173,7 +178,8 @@ tc_nll_run(const struct tc_nll *a, const struct tc_nll_model *model, const struc
 	for (; job.vocab0 < vocab; job.vocab0 += VOCAB_TILE) {
 		job.nvocab = tc_min(VOCAB_TILE, vocab - job.vocab0);
 		for (int k = 0; k < job.sides; k++)
-			if (tc_linear_prepare(&job.side[k].part, job.side[k].m->head, job.vocab0, job.nvocab, pool, err) < 0)
+			if (tc_linear_prepare(&job.side[k].part, job.side[k].m->head, job.vocab0, job.nvocab,
+			    TC_LINEAR_MANY, pool, err) < 0)
 				goto out;
 		tc_pool_run(pool, job.ntiles, run_tile, &job);
 	}
@@ -186,5 +192,6 @@ out:
 	}
 	free(job.tile);
 	free(job.logits);
+	free(job.work);
 	return r;
 }

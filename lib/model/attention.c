@@ -60,20 +60,35 @@ tc_kv_store(struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_t row
 		}
 }
 
-size_t
-tc_attend_scratch(const struct tc_config *c, size_t rows)
-{
-	return rows * (TC_KEY_TILE + c->head_dim + 2);
-}
-
-/* One head.  Scores of a tile, [rows][TC_KEY_TILE]; sums [rows][head_dim]. */
+/* Some query rows of one KV head: `rows` of one query head at successive
+ * positions, or the query heads that share the KV head, all at one position. */
 struct head {
 	const float *k, *v;
-	float *scores, *sums, *max, *total;
-	size_t head_dim, capacity, ldq;
+	float *scores, *sums, *max, *total; /* [rows][TC_KEY_TILE], [rows][head_dim], [rows] */
+	size_t head_dim, capacity;
+	size_t rows, pos0, step;            /* row r is at pos0 + r * step */
+	size_t stride;                      /* floats from one row of q and out to the next */
 	size_t window;
 	float cap;
 };
+
+static size_t
+head_scratch(const struct tc_config *c, size_t rows)
+{
+	return tc_max(rows, c->heads / c->kv_heads) * (TC_KEY_TILE + c->head_dim + 2);
+}
+
+size_t
+tc_attend_scratch(const struct tc_config *c, size_t rows)
+{
+	return c->kv_heads * head_scratch(c, rows);
+}
+
+static size_t
+position(const struct head *h, size_t r)
+{
+	return h->pos0 + r * h->step;
+}
 
 /* The first key that the query at pos sees. */
 static size_t
@@ -84,21 +99,20 @@ first_key(const struct head *h, size_t pos)
 
 /* Scores of rows r0.. against keys key0.., what a row must not see masked. */
 static void
-tile_scores(const struct head *h, size_t pos0, size_t r0, size_t rows, size_t key0, const float *q)
+tile_scores(const struct head *h, size_t r0, size_t key0, size_t keys, const float *q)
 {
 	const struct tc_kernels *kern = tc_kernels();
-	size_t keys = tc_min(TC_KEY_TILE, pos0 + rows - key0);
 
 	for (size_t j = 0; j < keys; j += kern->nr)
-		kern->gemm[TC_PANEL_F32](rows - r0, kern->nr, h->head_dim, q + r0 * h->ldq, h->ldq, 1,
+		kern->gemm(h->rows - r0, kern->nr, h->head_dim, q + r0 * h->stride, h->stride, 1,
 		    h->k + (key0 + j) * h->head_dim, h->scores + r0 * TC_KEY_TILE + j, TC_KEY_TILE, 0);
-	for (size_t r = r0; r < rows; r++) {
+	for (size_t r = r0; r < h->rows; r++) {
 		float *s = h->scores + r * TC_KEY_TILE;
-		size_t end = tc_min(pos0 + r - key0 + 1, TC_KEY_TILE);
-		size_t first = tc_min(first_key(h, pos0 + r) > key0 ? first_key(h, pos0 + r) - key0 : 0, TC_KEY_TILE);
+		size_t pos = position(h, r), end = tc_min(pos - key0 + 1, TC_KEY_TILE);
+		size_t first = tc_min(first_key(h, pos) > key0 ? first_key(h, pos) - key0 : 0, TC_KEY_TILE);
 
 		if (h->cap > 0)
-			tc_kernels()->soft_cap(end, h->cap, s);
+			kern->soft_cap(end, h->cap, s);
 		for (size_t j = 0; j < first; j++)
 			s[j] = -INFINITY;
 		for (size_t j = end; j < TC_KEY_TILE; j++)
@@ -107,58 +121,80 @@ tile_scores(const struct head *h, size_t pos0, size_t r0, size_t rows, size_t ke
 }
 
 static void
-attend_head(const struct head *h, size_t pos0, size_t rows, const float *q, float *out)
+attend_head(const struct head *h, const float *q, float *out)
 {
 	const struct tc_kernels *kern = tc_kernels();
-	size_t hd = h->head_dim;
+	size_t hd = h->head_dim, end = position(h, h->rows - 1) + 1;
 
-	memset(h->sums, 0, rows * hd * sizeof(*h->sums));
-	for (size_t r = 0; r < rows; r++) {
+	memset(h->sums, 0, h->rows * hd * sizeof(*h->sums));
+	for (size_t r = 0; r < h->rows; r++) {
 		h->max[r] = -INFINITY;
 		h->total[r] = 0;
 	}
-	for (size_t key0 = first_key(h, pos0) / TC_KEY_TILE * TC_KEY_TILE; key0 < pos0 + rows; key0 += TC_KEY_TILE) {
-		size_t r0 = key0 > pos0 ? key0 - pos0 : 0;  /* earlier rows see none of it */
-		size_t keys = tc_min(TC_KEY_TILE, pos0 + rows - key0);
+	for (size_t key0 = first_key(h, h->pos0) / TC_KEY_TILE * TC_KEY_TILE; key0 < end; key0 += TC_KEY_TILE) {
+		size_t r0 = key0 > h->pos0 ? key0 - h->pos0 : 0;  /* earlier rows see none of it */
+		size_t keys = tc_min(TC_KEY_TILE, end - key0);
 
-		tile_scores(h, pos0, r0, rows, key0, q);
-		for (size_t r = r0; r < rows; r++) {
+		tile_scores(h, r0, key0, keys, q);
+		for (size_t r = r0; r < h->rows; r++) {
 			float f = kern->softmax_step(TC_KEY_TILE, h->scores + r * TC_KEY_TILE, &h->max[r], &h->total[r]);
 
 			if (f != 1)
 				kern->scale(hd, f, h->sums + r * hd);
 		}
 		for (size_t i = 0; i < hd; i += kern->nr)
-			kern->gemm[TC_PANEL_F32](rows - r0, tc_min(kern->nr, hd - i), keys, h->scores + r0 * TC_KEY_TILE,
+			kern->gemm(h->rows - r0, tc_min(kern->nr, hd - i), keys, h->scores + r0 * TC_KEY_TILE,
 			    TC_KEY_TILE, 1, h->v + i * h->capacity + key0 * kern->nr, h->sums + r0 * hd + i, hd, 1);
 	}
-	for (size_t r = 0; r < rows; r++)
+	for (size_t r = 0; r < h->rows; r++)
 		for (size_t i = 0; i < hd; i++)
-			out[r * h->ldq + i] = h->sums[r * hd + i] / h->total[r];
+			out[r * h->stride + i] = h->sums[r * hd + i] / h->total[r];
+}
+
+struct attend {
+	const struct tc_kv *kv;
+	const struct tc_config *c;
+	size_t window, pos0, rows;
+	const float *q;
+	float *out, *scratch;
+	size_t each;                        /* floats of scratch from one KV head's to the next's */
+};
+
+/* One KV head. */
+static void
+attend_shared(void *ctx, size_t i, int worker)
+{
+	const struct attend *a = ctx;
+	const struct tc_config *c = a->c;
+	size_t hd = c->head_dim, shared = c->heads / c->kv_heads;
+	struct head h = {
+		.k = a->kv->k + i * a->kv->k_stride,
+		.v = a->kv->v + i * a->kv->v_stride,
+		.head_dim = hd,
+		.capacity = a->kv->capacity,
+		.rows = a->rows == 1 ? shared : a->rows,
+		.pos0 = a->pos0,
+		.step = a->rows > 1,
+		.stride = a->rows == 1 ? hd : c->heads * hd,
+		.window = a->window,
+		.cap = (float)c->attn_cap,
+		.scores = a->scratch + i * a->each,
+	};
+
+	(void)worker;
+	h.sums = h.scores + h.rows * TC_KEY_TILE;
+	h.max = h.sums + h.rows * hd;
+	h.total = h.max + h.rows;
+	for (size_t j = i * shared; j < (i + 1) * shared; j += a->rows == 1 ? shared : 1)
+		attend_head(&h, a->q + j * hd, a->out + j * hd);
 }
 
 void
 tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows,
-    const float *q, float *out, float *scratch)
+    const float *q, float *out, float *scratch, struct tc_pool *pool)
 {
-	struct head h = {
-		.head_dim = c->head_dim,
-		.capacity = kv->capacity,
-		.ldq = c->heads * c->head_dim,
-		.window = window,
-		.cap = (float)c->attn_cap,
-		.scores = scratch,
-		.sums = scratch + rows * TC_KEY_TILE,
-	};
+	struct attend a = { kv, c, window, pos0, rows, q, out, scratch, pool ? head_scratch(c, rows) : 0 };
 
 	assert(pos0 + rows <= kv->capacity);
-	h.max = h.sums + rows * c->head_dim;
-	h.total = h.max + rows;
-	for (size_t i = 0; i < c->heads; i++) {
-		size_t shared = i / (c->heads / c->kv_heads);
-
-		h.k = kv->k + shared * kv->k_stride;
-		h.v = kv->v + shared * kv->v_stride;
-		attend_head(&h, pos0, rows, q + i * c->head_dim, out + i * c->head_dim);
-	}
+	tc_pool_run(pool, c->kv_heads, attend_shared, &a);
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "base/thread.h"
 #include "model/config.h"
 
 #define TC_KEY_TILE 64 /* keys a step of the online softmax takes; a multiple of every nr */
@@ -29,12 +30,13 @@ void tc_kv_free(struct tc_kv *kv);
  * [rows][kv_heads * head_dim], rotated already. */
 void tc_kv_store(struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_t rows, const float *k, const float *v);
 
-/* Floats of scratch that tc_attend needs for rows queries. */
+/* Floats of scratch that tc_attend needs for rows queries, a pool or not. */
 size_t tc_attend_scratch(const struct tc_config *c, size_t rows);
 
 /* out[rows][heads * head_dim]: query row r, at position pos0 + r, over keys
  * 0 .. pos0 + r, or the last `window` of them (0: all).  q is [rows][heads *
- * head_dim], rotated and scaled; scores are capped as c says. */
-void tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, const float *q, float *out, float *scratch);
+ * head_dim], rotated and scaled; scores are capped as c says.  A pool splits
+ * the KV heads; without one the caller's thread does it all. */
+void tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, const float *q, float *out, float *scratch, struct tc_pool *pool);
 
 #endif

@@ -105,7 +105,7 @@ tc_block_take(struct tc_block *b, const struct tc_config *c, const struct tc_ten
 	*have |= bit;
 	if (l)
 		return t->bias ? tc_linear_bias(l, t, err) :
-		    tc_linear_prepare(l, t, 0, tc_tensor_rows(t), pool, err);
+		    tc_linear_prepare(l, t, 0, tc_tensor_rows(t), b->use, pool, err);
 	return tc_norm_take(norm_of(b, t->role), c, t, err);
 }
 
@@ -150,7 +150,7 @@ tc_block_free(struct tc_block *b)
 	tc_linear_free(&b->gate);
 	tc_linear_free(&b->up);
 	tc_linear_free(&b->down);
-	*b = (struct tc_block){ .index = -1 };
+	*b = (struct tc_block){ .index = -1, .use = b->use };
 }
 
 enum { OWN, LOCAL, LONG };
@@ -225,6 +225,7 @@ tc_scratch_alloc(struct tc_scratch *s, const struct tc_config *c, struct tc_err 
 		{ &s->gate, TC_TILE_ROWS * c->ffn },
 		{ &s->up, TC_TILE_ROWS * c->ffn },
 		{ &s->out, TC_TILE_ROWS * c->width },
+		{ &s->work, tc_linear_work(tc_max(tc_max(c->width, c->ffn), q), TC_TILE_ROWS) },
 	};
 
 	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
@@ -245,6 +246,7 @@ tc_scratch_free(struct tc_scratch *s)
 	free(s->gate);
 	free(s->up);
 	free(s->out);
+	free(s->work);
 	*s = (struct tc_scratch){0};
 }
 
@@ -321,9 +323,8 @@ tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct t
 	float *k = s->kv, *v = s->kv + rows * dkv;
 
 	assert(rows <= TC_TILE_ROWS);
-	tc_linear_run(&b->q, rows, x, c->width, q, dq, pool);
-	tc_linear_run(&b->k, rows, x, c->width, k, dkv, pool);
-	tc_linear_run(&b->v, rows, x, c->width, v, dkv, pool);
+	tc_linears_run(3, (struct tc_product[]){ { &b->q, q, dq }, { &b->k, k, dkv }, { &b->v, v, dkv } }, rows, x, c->width,
+	    s->work, pool);
 	norm_heads(&b->q_norm, c, rows, c->heads, q);
 	norm_heads(&b->k_norm, c, rows, c->kv_heads, k);
 	rotate_rows(c, rope, b->index, length, pos0, rows, c->heads, q);
@@ -339,15 +340,15 @@ run_mlp(const struct tc_block *b, const struct tc_config *c, size_t rows, const 
 {
 	const struct tc_kernels *kern = tc_kernels();
 	const float *up = c->gated ? s->up : NULL;
+	struct tc_product gated[] = { { &b->gate, mid, c->ffn }, { &b->up, s->up, c->ffn } };
+	struct tc_product plain[] = { { &b->up, mid, c->ffn } };
 
-	tc_linear_run(c->gated ? &b->gate : &b->up, rows, x, c->width, mid, c->ffn, pool);
-	if (c->gated)
-		tc_linear_run(&b->up, rows, x, c->width, s->up, c->ffn, pool);
+	tc_linears_run(c->gated ? 2 : 1, c->gated ? gated : plain, rows, x, c->width, s->work, pool);
 	if (c->act == TC_ACT_GELU_TANH)
 		kern->gelu_tanh_mul(rows * c->ffn, mid, up, mid);
 	else
 		kern->silu_mul(rows * c->ffn, mid, up, mid);
-	tc_linear_run(&b->down, rows, mid, c->ffn, s->out, c->width, pool);
+	tc_linear_run(&b->down, rows, mid, c->ffn, s->out, c->width, s->work, pool);
 }
 
 void
@@ -360,8 +361,8 @@ tc_block_rest(const struct tc_block *b, const struct tc_config *c, size_t pos0, 
 	const float *x;
 
 	assert(rows <= TC_TILE_ROWS);
-	tc_attend(kv, c, window, pos0, rows, q, att, s->att_work);
-	tc_linear_run(&b->o, rows, att, dq, s->out, c->width, pool);
+	tc_attend(kv, c, window, pos0, rows, q, att, s->att_work, pool);
+	tc_linear_run(&b->o, rows, att, dq, s->out, c->width, s->work, pool);
 	add_output(&b->attn_post_norm, c, rows, s->out, hidden);
 
 	x = input_of(&b->mlp_norm, c, rows, hidden, site_or(sites, TC_SITE_MLP_IN, s->norm));

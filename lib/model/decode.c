@@ -14,7 +14,7 @@ tc_model_begin(struct tc_model *m, const struct tc_header *h, struct tc_pool *po
 	if (!m->block)
 		return -1;
 	for (size_t i = 0; i < m->config.layers; i++)
-		m->block[i].index = (int)i;
+		m->block[i] = (struct tc_block){ .index = (int)i, .use = TC_LINEAR_FEW };
 	return 0;
 }
 
@@ -35,7 +35,7 @@ tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, struct
 	case TC_ROLE_FINAL_NORM:
 		return tc_norm_take(&m->final_norm, &m->config, t, err);
 	case TC_ROLE_HEAD:
-		return tc_linear_prepare(&m->head, t, 0, tc_tensor_rows(t), m->pool, err);
+		return tc_linear_prepare(&m->head, t, 0, tc_tensor_rows(t), TC_LINEAR_FEW, m->pool, err);
 	default:
 		return tc_block_take(&m->block[t->block], &m->config, t, m->pool, err);
 	}
@@ -54,8 +54,8 @@ tc_model_finish(struct tc_model *m, struct tc_err *err)
 	if (!m->final_norm.w || (m->config.norm == TC_NORM_LAYER && !m->final_norm.b))
 		return tc_fail(err, TC_DATA, "the final norm is missing");
 	if (m->config.tied)
-		return tc_linear_prepare(&m->head, &m->embed.t, 0, tc_tensor_rows(&m->embed.t), m->pool, err);
-	return m->head.panels ? 0 : tc_fail(err, TC_DATA, "the head is missing");
+		return tc_linear_prepare(&m->head, &m->embed.t, 0, tc_tensor_rows(&m->embed.t), TC_LINEAR_FEW, m->pool, err);
+	return m->head.m.panels ? 0 : tc_fail(err, TC_DATA, "the head is missing");
 }
 
 void
@@ -82,16 +82,21 @@ tc_decode_open(struct tc_decode *d, const struct tc_model *m, size_t capacity, s
 		return -1;
 	}
 	d->kv = tc_zalloc(c->layers, sizeof(*d->kv), err);
-	d->hidden = tc_alloc(TC_TILE_ROWS, c->width * sizeof(float), err);
-	d->q = tc_alloc(TC_TILE_ROWS, c->heads * c->head_dim * sizeof(float), err);
+	d->rows = tc_min(capacity, TC_DECODE_ROWS);
+	d->hidden = tc_alloc(d->rows, c->width * sizeof(float), err);
+	d->q = tc_alloc(d->rows, c->heads * c->head_dim * sizeof(float), err);
+	d->scratch = tc_zalloc((size_t)tc_pool_threads(m->pool), sizeof(*d->scratch), err);
 	d->last = tc_alloc(c->width, sizeof(float), err);
 	d->logits = tc_alloc(c->vocab, sizeof(float), err);
-	if (!d->kv || !d->hidden || !d->q || !d->last || !d->logits)
+	if (!d->kv || !d->hidden || !d->q || !d->scratch || !d->last || !d->logits)
 		goto fail;
 	for (size_t i = 0; i < c->layers; i++)
 		if (tc_kv_alloc(&d->kv[i], c, capacity, err) < 0)
 			goto fail;
-	if (tc_rope_table_make(&d->rope, c, capacity, err) < 0 || tc_scratch_alloc(&d->scratch, c, err) < 0)
+	for (int i = 0; i < tc_pool_threads(m->pool); i++)
+		if (tc_scratch_alloc(&d->scratch[i], c, err) < 0)
+			goto fail;
+	if (tc_rope_table_make(&d->rope, c, capacity, err) < 0)
 		goto fail;
 	return 0;
 fail:
@@ -106,7 +111,9 @@ tc_decode_close(struct tc_decode *d)
 		tc_kv_free(&d->kv[i]);
 	free(d->kv);
 	tc_rope_table_free(&d->rope);
-	tc_scratch_free(&d->scratch);
+	for (int i = 0; d->scratch && i < tc_pool_threads(d->m->pool); i++)
+		tc_scratch_free(&d->scratch[i]);
+	free(d->scratch);
 	free(d->hidden);
 	free(d->q);
 	free(d->last);
@@ -114,22 +121,81 @@ tc_decode_close(struct tc_decode *d)
 	*d = (struct tc_decode){0};
 }
 
+/* Rows of one call on their way through a block. */
+struct pass {
+	struct tc_decode *d;
+	size_t block, rows, tile_rows;
+};
+
+static void
+tile_qkv(void *ctx, size_t i, int worker)
+{
+	const struct pass *p = ctx;
+	struct tc_decode *d = p->d;
+	const struct tc_config *c = &d->m->config;
+	size_t first = i * p->tile_rows, rows = tc_min(p->tile_rows, p->rows - first);
+
+	tc_block_qkv(&d->m->block[p->block], c, &d->rope, d->length, d->n + first, rows, d->hidden + first * c->width,
+	    d->q + first * c->heads * c->head_dim, &d->kv[p->block], &d->scratch[worker], NULL, NULL);
+}
+
+static void
+tile_rest(void *ctx, size_t i, int worker)
+{
+	const struct pass *p = ctx;
+	struct tc_decode *d = p->d;
+	const struct tc_config *c = &d->m->config;
+	size_t first = i * p->tile_rows, rows = tc_min(p->tile_rows, p->rows - first);
+
+	tc_block_rest(&d->m->block[p->block], c, d->n + first, rows, d->hidden + first * c->width,
+	    d->q + first * c->heads * c->head_dim, &d->kv[p->block], &d->scratch[worker], NULL, NULL);
+}
+
+/* As many tiles a thread, nearly equal. */
+static void
+run_tiles(struct pass *p)
+{
+	struct tc_pool *pool = p->d->m->pool;
+	size_t threads = (size_t)tc_pool_threads(pool), n = (p->rows + TC_TILE_ROWS - 1) / TC_TILE_ROWS;
+
+	n = tc_min(tc_round_up(n, threads), p->rows);
+	p->tile_rows = (p->rows + n - 1) / n;
+	n = (p->rows + p->tile_rows - 1) / p->tile_rows;
+	tc_pool_run(pool, n, tile_qkv, p);
+	tc_pool_run(pool, n, tile_rest, p);
+}
+
+/* Every product by all threads. */
+static void
+run_together(struct pass *p)
+{
+	struct tc_decode *d = p->d;
+	const struct tc_model *m = d->m;
+	const struct tc_block *b = &m->block[p->block];
+
+	tc_block_qkv(b, &m->config, &d->rope, d->length, d->n, p->rows, d->hidden, d->q, &d->kv[p->block], d->scratch, NULL,
+	    m->pool);
+	tc_block_rest(b, &m->config, d->n, p->rows, d->hidden, d->q, &d->kv[p->block], d->scratch, NULL, m->pool);
+}
+
 /* Some rows through all blocks. */
 static void
-run_tile(struct tc_decode *d, const uint32_t *ids, size_t rows)
+run_rows(struct tc_decode *d, const uint32_t *ids, size_t rows)
 {
 	const struct tc_model *m = d->m;
 	const struct tc_config *c = &m->config;
+	struct pass p = { .d = d, .rows = rows };
 
 	for (size_t r = 0; r < rows; r++) {
 		tc_embed_row(c, &m->embed.t, ids[r], d->hidden + r * c->width);
 		if (c->learned_positions)
 			tc_position_add(c, &m->pos.t, d->n + r, d->last, d->hidden + r * c->width);
 	}
-	for (size_t i = 0; i < c->layers; i++) {
-		tc_block_qkv(&m->block[i], c, &d->rope, d->length, d->n, rows, d->hidden, d->q, &d->kv[i], &d->scratch, NULL, m->pool);
-		tc_block_rest(&m->block[i], c, d->n, rows, d->hidden, d->q, &d->kv[i], &d->scratch, NULL, m->pool);
-	}
+	for (; p.block < c->layers; p.block++)
+		if (rows <= TC_DECODE_FEW)
+			run_together(&p);
+		else
+			run_tiles(&p);
 	d->n += rows;
 }
 
@@ -146,11 +212,11 @@ tc_decode_run(struct tc_decode *d, const uint32_t *ids, size_t count, struct tc_
 		if (ids[i] >= c->vocab)
 			return tc_fail(err, TC_DATA, "token %zu: id %u is outside the vocabulary of %zu", i, ids[i], c->vocab);
 	for (size_t i = 0; i < count; i += rows) {
-		rows = tc_min(TC_TILE_ROWS, count - i);
-		run_tile(d, ids + i, rows);
+		rows = tc_min(d->rows, count - i);
+		run_rows(d, ids + i, rows);
 	}
 	tc_norm_rows(&d->m->final_norm, c, 1, c->width, d->hidden + (rows - 1) * c->width, d->last);
-	tc_linear_run(&d->m->head, 1, d->last, c->width, d->logits, c->vocab, d->m->pool);
+	tc_linear_run(&d->m->head, 1, d->last, c->width, d->logits, c->vocab, d->scratch->work, d->m->pool);
 	if (c->final_cap > 0)
 		tc_kernels()->soft_cap(c->vocab, (float)c->final_cap, d->logits);
 	if (tc_first_not_finite(TC_F32, d->logits, c->vocab) >= 0)

@@ -6,7 +6,7 @@
 #include "stream/source.h"
 #include "tensor/kept.h"
 
-/* A model, loaded; read-only afterwards. */
+/* A model, loaded; read-only afterwards.  Packed weights stay packed. */
 struct tc_model {
 	struct tc_config config;
 	struct tc_pool *pool;
@@ -23,6 +23,11 @@ int tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, st
 int tc_model_finish(struct tc_model *m, struct tc_err *err) TC_MUST_CHECK;
 void tc_model_free(struct tc_model *m);
 
+/* Rows that go through the model at once: a prompt's in tiles that the threads
+ * share out, few ones together with all threads at every product. */
+#define TC_DECODE_ROWS 512
+#define TC_DECODE_FEW 8
+
 /* One sequence in flight. */
 struct tc_decode {
 	const struct tc_model *m;
@@ -31,8 +36,9 @@ struct tc_decode {
 	                             * capacity, unless the caller sets it before running */
 	struct tc_kv *kv;           /* [layers] */
 	struct tc_rope_table rope;
-	struct tc_scratch scratch;
-	float *hidden, *q;          /* [TC_TILE_ROWS] rows */
+	struct tc_scratch *scratch; /* [threads] */
+	size_t rows;                /* that hidden and q have room for */
+	float *hidden, *q;
 	float *last;                /* [width]: normalised state of the last position */
 	float *logits;              /* [vocab], after tc_decode_run */
 };

@@ -4,35 +4,97 @@
 #include <stdlib.h>
 #include <string.h>
 
-size_t
-tc_linear_panels(const struct tc_linear *l)
+static size_t
+panels_of(const struct tc_matrix *m)
 {
 	size_t nr = tc_kernels()->nr;
 
-	return (l->out + nr - 1) / nr;
+	return (m->out + nr - 1) / nr;
 }
+
+/* ---- preparing ---- */
 
 struct pack {
 	const struct tc_tensor *w;
 	struct tc_linear *l;
 	size_t row0;
-	float *rows;            /* [threads][nr][in], for what is not 16 bit */
+	struct tc_matrix codes; /* as words, when l's numbers are made from them */
+	void *work;             /* [threads]: rows that are packed now, and words */
+	size_t work_bytes;
+	int extra;              /* added to every code */
+	float number[256];      /* what a code stands for, */
+	uint16_t bf16[256];     /* as bf16 */
 };
 
-static void
-pack_u16(const uint16_t *src, size_t n, size_t in, size_t nr, uint16_t *dst)
+static int
+reserve(struct tc_linear_buffer *b, size_t size_bytes, struct tc_err *err)
 {
-	for (size_t i = 0; i < in; i++)
-		for (size_t j = 0; j < nr; j++)
-			dst[i * nr + j] = j < n ? src[j * in + i] : 0;
+	if (b->p && b->size_bytes >= size_bytes)
+		return 0;
+	free(b->p);
+	b->p = tc_alloc(size_bytes, 1, err);
+	b->size_bytes = b->p ? size_bytes : 0;
+	return b->p ? 0 : -1;
 }
 
+/* dst[i][j] = number[code of row j, input i], 0 beyond the last row. */
+#define PACK(name, type, source, expression)                                                            \
+	static void name(const source *src, size_t n, size_t in, size_t nr, const type *number, type *dst) \
+	{                                                                                               \
+		(void)number;                                                                           \
+		for (size_t i = 0; i < in; i++)                                                         \
+			for (size_t j = 0; j < nr; j++)                                                 \
+				dst[i * nr + j] = j < n ? expression : 0;                               \
+	}
+PACK(pack_u16, uint16_t, uint16_t, src[j * in + i])
+PACK(pack_f32, float, float, src[j * in + i])
+PACK(pack_code_f32, float, uint8_t, number[src[j * in + i]])
+PACK(pack_code_bf16, uint16_t, uint8_t, number[src[j * in + i]])
+
 static void
-pack_f32(const float *src, size_t n, size_t in, size_t nr, float *dst)
+unpack_rows(const struct pack *k, size_t row, size_t n, uint8_t *codes)
 {
-	for (size_t i = 0; i < in; i++)
-		for (size_t j = 0; j < nr; j++)
-			dst[i * nr + j] = j < n ? src[j * in + i] : 0;
+	size_t cols = tc_tensor_cols(k->w), row_bytes = tc_packed_bytes(cols, k->w->format.bits);
+
+	for (size_t j = 0; j < n; j++)
+		tc_unpack((const uint8_t *)k->w->part[0].data + (row + j) * row_bytes, cols, k->w->format.bits,
+		    codes + j * cols);
+}
+
+/* A panel's words, [groups][words][nr], from its rows' codes. */
+static void
+pack_words(const struct pack *k, const uint8_t *codes, size_t n, uint32_t *dst)
+{
+	const struct tc_matrix *m = &k->codes;
+	size_t nr = tc_kernels()->nr, per = 32 / (size_t)m->bits, words = tc_group_words(m);
+
+	memset(dst, 0, m->groups * words * nr * sizeof(*dst));
+	for (size_t j = 0; j < n; j++)
+		for (size_t g = 0; g < m->groups; g++) {
+			const uint8_t *q = codes + j * m->in + g * m->group;
+			size_t some = tc_min(m->group, m->in - g * m->group);
+			uint32_t *to = dst + g * words * nr + j;
+
+			for (size_t i = 0; i < some; i++)
+				to[i / per * nr] |= (uint32_t)(q[i] + k->extra) << (i % per * (size_t)m->bits);
+		}
+}
+
+/* The weights of a panel whose groups are too narrow for sums. */
+static void
+pack_narrow(const struct pack *k, size_t p, const uint8_t *codes, size_t n, uint32_t *words, float *dst)
+{
+	struct tc_matrix m = k->codes;
+
+	pack_words(k, codes, n, words);
+	/* A matrix of one panel. */
+	m.panels = words;
+	m.scale = (const char *)m.scale + p * m.groups * tc_kernels()->nr * (m.half ? sizeof(uint16_t) : sizeof(float));
+	if (m.shift != TC_SHIFT_NONE)
+		m.zero = (const char *)m.zero + p * m.groups * tc_kernels()->nr *
+		    (m.shift == TC_SHIFT_ZERO ? sizeof(int8_t) : sizeof(float));
+	m.out = tc_kernels()->nr;
+	tc_kernels()->weights(&m, dst);
 }
 
 static void
@@ -40,52 +102,179 @@ pack_panel(void *ctx, size_t p, int worker)
 {
 	struct pack *k = ctx;
 	struct tc_linear *l = k->l;
-	size_t nr = tc_kernels()->nr, n = tc_min(nr, l->out - p * nr), row = k->row0 + p * nr;
-	void *dst = (char *)l->panels + p * l->panel_bytes;
+	size_t nr = tc_kernels()->nr, in = l->m.in, n = tc_min(nr, l->m.out - p * nr), row = k->row0 + p * nr;
+	void *dst = (char *)l->panels.p + p * l->m.panel_bytes;
+	char *work = (char *)k->work + (size_t)worker * k->work_bytes;
+	bool packed = k->w->format.encoding != TC_DENSE;
 
-	if (l->type == TC_PANEL_F32) {
-		float *rows = k->rows + (size_t)worker * nr * l->in;
-
-		tc_tensor_read_rows(k->w, row, n, rows);
-		pack_f32(rows, n, l->in, nr, dst);
+	if (packed)
+		unpack_rows(k, row, n, (uint8_t *)work);
+	if (packed && l->m.type == TC_PANEL_CODES) {
+		pack_words(k, (uint8_t *)work, n, dst);
+	} else if (packed && l->m.group == 0) {
+		pack_narrow(k, p, (uint8_t *)work, n, (uint32_t *)(work + tc_round_up(nr * in, TC_ALIGN)), dst);
+	} else if (packed && l->m.type == TC_PANEL_BF16) {
+		pack_code_bf16((uint8_t *)work, n, in, nr, k->bf16, dst);
+	} else if (packed) {
+		pack_code_f32((uint8_t *)work, n, in, nr, k->number, dst);
+	} else if (l->m.type == TC_PANEL_F32) {
+		pack_f32((const float *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
 	} else {
-		pack_u16((const uint16_t *)k->w->part[0].data + row * l->in, n, l->in, nr, dst);
+		pack_u16((const uint16_t *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
 	}
+}
+
+/* Where the scale of a row's group stands in the tensor. */
+static size_t
+group_at(const struct tc_tensor *w, size_t row, size_t g, size_t groups)
+{
+	return w->format.group == TC_GROUP_TENSOR ? 0 : row * groups + g;
+}
+
+static float
+number_at(enum tc_dtype dtype, const void *p, size_t i)
+{
+	return dtype == TC_F16 ? tc_f32_from_f16(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+}
+
+/* Scales and shifts, [panel][groups][nr]. */
+static int
+pack_scales(struct pack *k, struct tc_matrix *m, struct tc_err *err)
+{
+	const struct tc_tensor *w = k->w;
+	const struct tc_format *f = &w->format;
+	size_t nr = tc_kernels()->nr, panels = panels_of(m), n = panels * m->groups * nr;
+	const void *scales = w->part[1].data, *zeros = w->nparts > 2 ? w->part[2].data : NULL;
+	float centre = (float)(1 << (f->bits - 1));
+
+	m->half = f->dtype == TC_F16;
+	m->shift = f->encoding == TC_CODEBOOK || f->zero == TC_ZERO_NONE ? TC_SHIFT_NONE :
+	    f->zero == TC_ZERO_INT ? TC_SHIFT_ZERO : TC_SHIFT_MIN;
+	if (reserve(&k->l->scale, n * (m->half ? sizeof(uint16_t) : sizeof(float)), err) < 0)
+		return -1;
+	memset(k->l->scale.p, 0, n * (m->half ? sizeof(uint16_t) : sizeof(float)));
+	if (m->shift != TC_SHIFT_NONE) {
+		size_t size = m->shift == TC_SHIFT_ZERO ? sizeof(int8_t) : sizeof(float);
+
+		if (reserve(&k->l->zero, n * size, err) < 0)
+			return -1;
+		memset(k->l->zero.p, 0, n * size);
+	}
+	m->scale = k->l->scale.p;
+	m->zero = m->shift == TC_SHIFT_NONE ? NULL : k->l->zero.p;
+	for (size_t row = 0; row < m->out; row++)
+		for (size_t g = 0; g < m->groups; g++) {
+			size_t from = group_at(w, k->row0 + row, g, m->groups), to = (row / nr * m->groups + g) * nr + row % nr;
+
+			if (m->half)
+				((uint16_t *)k->l->scale.p)[to] = ((const uint16_t *)scales)[from];
+			else
+				((float *)k->l->scale.p)[to] = ((const float *)scales)[from];
+			if (m->shift == TC_SHIFT_ZERO) {
+				((int8_t *)k->l->zero.p)[to] = (int8_t)(tc_packed_at(zeros, from, f->bits) - (int)centre);
+			} else if (m->shift == TC_SHIFT_MIN) {
+				/* s q + min = s c + (s centre + min); the product is exact in double. */
+				double s = (double)number_at(f->dtype, scales, from);
+
+				((float *)k->l->zero.p)[to] =
+				    (float)(s * (double)centre + (double)number_at(f->dtype, zeros, from));
+			}
+		}
+	return 0;
+}
+
+/* How the codes of w become words: 7 bits take as many words as 8, and 1 bit
+ * without a zero is -1 or 1. */
+static int
+describe_codes(struct pack *k, struct tc_err *err)
+{
+	const struct tc_format *f = &k->w->format;
+	struct tc_matrix *m = &k->codes;
+	int centre = 1 << (f->bits - 1);
+
+	*m = (struct tc_matrix){ .in = k->l->m.in, .out = k->l->m.out, .type = TC_PANEL_CODES, .bits = f->bits };
+	m->group = f->group == TC_GROUP_ROW || f->group > m->in ? m->in : f->group;
+	m->groups = (m->in + m->group - 1) / m->group;
+	for (int q = 0; q < 1 << f->bits; q++)
+		k->number[q] = (float)(q - centre);
+	if (f->encoding == TC_CODEBOOK) {
+		memcpy(k->number, k->w->part[2].data, sizeof(float) << f->bits);
+		m->table = k->l->table;
+	} else if (f->bits == 1 && f->zero == TC_ZERO_NONE) {
+		k->number[0] = -1;
+		k->number[1] = 1;
+		m->table = k->l->table;
+	} else if (f->bits == 7) {
+		m->bits = 8;
+		k->extra = 128 - centre;
+	}
+	memcpy(k->l->table, k->number, sizeof(k->l->table));
+	for (int q = 0; q < 1 << f->bits; q++)
+		k->bf16[q] = tc_bf16_from_f32(k->number[q]);
+	return pack_scales(k, m, err);
 }
 
 static enum tc_panel
-panel_type(const struct tc_format *f)
+dense_type(const struct tc_format *f)
 {
-	if (f->encoding != TC_DENSE)
-		return TC_PANEL_F32;
 	return f->dtype == TC_BF16 ? TC_PANEL_BF16 : f->dtype == TC_F16 ? TC_PANEL_F16 : TC_PANEL_F32;
 }
 
+/* What l holds: words for few rows; else numbers with their scales apart, or,
+ * where groups are narrow, weights. */
+static void
+choose_form(struct pack *k, enum tc_linear_use use)
+{
+	struct tc_matrix *m = &k->l->m;
+
+	*m = k->codes;
+	if (use == TC_LINEAR_FEW)
+		return;
+	m->bits = 0;
+	m->type = m->table ? TC_PANEL_F32 : TC_PANEL_BF16;
+	m->table = NULL;
+	if (m->group < TC_GROUP_WIDE) {
+		m->type = TC_PANEL_F32;
+		m->group = 0;
+		m->groups = 1;
+		m->shift = TC_SHIFT_NONE;
+	}
+}
+
+static size_t
+words_bytes(const struct tc_matrix *codes)
+{
+	return tc_round_up(codes->groups * tc_group_words(codes) * tc_kernels()->nr * sizeof(uint32_t), TC_ALIGN);
+}
+
 int
-tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows,
+tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, enum tc_linear_use use,
     struct tc_pool *pool, struct tc_err *err)
 {
-	size_t nr = tc_kernels()->nr, had = l->panels ? tc_linear_panels(l) * l->panel_bytes : 0;
+	size_t nr = tc_kernels()->nr;
 	struct pack k = { .w = w, .l = l, .row0 = row0 };
+	bool packed = w->format.encoding != TC_DENSE;
 
 	assert(row0 + nrows <= tc_tensor_rows(w));
-	l->in = tc_tensor_cols(w);
-	l->out = nrows;
-	l->type = panel_type(&w->format);
-	l->panel_bytes = tc_round_up(l->in * nr * tc_panel_bytes[l->type], TC_ALIGN);
-	if (tc_linear_panels(l) * l->panel_bytes > had) {
-		free(l->panels);
-		l->panels = tc_alloc(tc_linear_panels(l), l->panel_bytes, err);
-		if (!l->panels)
+	l->m = (struct tc_matrix){ .in = tc_tensor_cols(w), .out = nrows, .type = dense_type(&w->format), .groups = 1 };
+	if (packed) {
+		if (describe_codes(&k, err) < 0)
+			return -1;
+		choose_form(&k, use);
+		k.work_bytes = tc_round_up(nr * l->m.in, TC_ALIGN) + words_bytes(&k.codes);
+		k.work = tc_alloc((size_t)tc_pool_threads(pool), k.work_bytes, err);
+		if (!k.work)
 			return -1;
 	}
-	if (l->type == TC_PANEL_F32) {
-		k.rows = tc_alloc((size_t)tc_pool_threads(pool) * nr, l->in * sizeof(float), err);
-		if (!k.rows)
-			return -1;
+	l->m.panel_bytes = l->m.type == TC_PANEL_CODES ? words_bytes(&l->m) :
+	    tc_round_up(l->m.in * nr * tc_panel_bytes[l->m.type], TC_ALIGN);
+	if (reserve(&l->panels, panels_of(&l->m) * l->m.panel_bytes, err) < 0) {
+		free(k.work);
+		return -1;
 	}
-	tc_pool_run(pool, tc_linear_panels(l), pack_panel, &k);
-	free(k.rows);
+	l->m.panels = l->panels.p;
+	tc_pool_run(pool, panels_of(&l->m), pack_panel, &k);
+	free(k.work);
 	return 0;
 }
 
@@ -103,40 +292,104 @@ tc_linear_bias(struct tc_linear *l, const struct tc_tensor *b, struct tc_err *er
 void
 tc_linear_free(struct tc_linear *l)
 {
-	free(l->panels);
+	free(l->panels.p);
+	free(l->scale.p);
+	free(l->zero.p);
 	free(l->bias);
 	*l = (struct tc_linear){0};
 }
 
+size_t
+tc_linear_bytes(const struct tc_linear *l)
+{
+	const struct tc_matrix *m = &l->m;
+	size_t n = panels_of(m), scales = m->group ? n * m->groups * tc_kernels()->nr : 0;
+
+	return n * m->panel_bytes + scales * (m->half ? sizeof(uint16_t) : sizeof(float)) +
+	    scales * (m->shift == TC_SHIFT_ZERO ? sizeof(int8_t) : m->shift == TC_SHIFT_MIN ? sizeof(float) : 0);
+}
+
+/* ---- products ---- */
+
+size_t
+tc_linear_work(size_t in, size_t rows)
+{
+	return TC_LINEARS_MAX * rows * (in / TC_GROUP_WIDE + 1);
+}
+
 struct run {
-	const struct tc_linear *l;
-	size_t rows, ldx, ldy;
+	const struct tc_product *p;
+	const float *sums[TC_LINEARS_MAX];
+	size_t first[TC_LINEARS_MAX + 1]; /* unit of each matrix */
+	size_t unit;                      /* panels */
+	size_t rows, ldx;
 	const float *x;
-	float *y;
 };
 
 static void
-run_panel(void *ctx, size_t p, int worker)
+add_bias(const struct tc_product *p, size_t rows, size_t first, size_t end)
+{
+	for (size_t r = 0; p->l->bias && r < rows; r++)
+		for (size_t j = first; j < end; j++)
+			p->y[r * p->ldy + j] += p->l->bias[j];
+}
+
+static void
+run_unit(void *ctx, size_t u, int worker)
 {
 	const struct run *r = ctx;
-	const struct tc_linear *l = r->l;
-	const struct tc_kernels *kern = tc_kernels();
-	size_t n = tc_min(kern->nr, l->out - p * kern->nr);
-	float *y = r->y + p * kern->nr;
+	size_t nr = tc_kernels()->nr, i = 0, p0, n;
+	const struct tc_product *p;
 
 	(void)worker;
-	kern->gemm[l->type](r->rows, n, l->in, r->x, r->ldx, 1,
-	    (const char *)l->panels + p * l->panel_bytes, y, r->ldy, 0);
-	for (size_t i = 0; l->bias && i < r->rows; i++)
-		for (size_t j = 0; j < n; j++)
-			y[i * r->ldy + j] += l->bias[p * kern->nr + j];
+	while (u >= r->first[i + 1])
+		i++;
+	p = &r->p[i];
+	p0 = (u - r->first[i]) * r->unit;
+	n = tc_min(r->unit, panels_of(&p->l->m) - p0);
+	tc_kernels()->matmul(&p->l->m, p0, n, r->rows, r->x, r->ldx, r->sums[i], p->y, p->ldy);
+	add_bias(p, r->rows, p0 * nr, tc_min((p0 + n) * nr, p->l->m.out));
+}
+
+/* Panels of a unit: many one after another, which memory likes, but few enough
+ * for the threads to end together; and not one alone, which the kernel would
+ * wait for. */
+static size_t
+unit_panels(size_t panels, struct tc_pool *pool)
+{
+	enum { UNITS_A_THREAD = 8, TOGETHER = 4 };
+	size_t threads = (size_t)tc_pool_threads(pool), n = panels / (threads * UNITS_A_THREAD) / TOGETHER * TOGETHER;
+
+	return threads == 1 ? panels : n > 0 ? n : TOGETHER / 2;
 }
 
 void
-tc_linear_run(const struct tc_linear *l, size_t rows, const float *x, size_t ldx, float *y, size_t ldy,
+tc_linears_run(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *work,
     struct tc_pool *pool)
 {
-	struct run r = { .l = l, .rows = rows, .x = x, .ldx = ldx, .y = y, .ldy = ldy };
+	struct run r = { .p = p, .rows = rows, .ldx = ldx, .x = x };
+	size_t panels = 0;
 
-	tc_pool_run(pool, tc_linear_panels(l), run_panel, &r);
+	assert(n <= TC_LINEARS_MAX);
+	for (size_t i = 0; i < n; i++)
+		panels += panels_of(&p[i].l->m);
+	r.unit = unit_panels(panels, pool);
+	for (size_t i = 0; i < n; i++) {
+		const struct tc_matrix *m = &p[i].l->m;
+
+		r.first[i + 1] = r.first[i] + (panels_of(m) + r.unit - 1) / r.unit;
+		if (!tc_matrix_wants_sums(m))
+			continue;
+		tc_kernels()->group_sums(rows, m->in, m->group, x, ldx, work);
+		r.sums[i] = work;
+		work += rows * m->groups;
+	}
+	tc_pool_run(pool, r.first[n], run_unit, &r);
+}
+
+void
+tc_linear_run(const struct tc_linear *l, size_t rows, const float *x, size_t ldx, float *y, size_t ldy, float *work,
+    struct tc_pool *pool)
+{
+	tc_linears_run(1, &(struct tc_product){ l, y, ldy }, rows, x, ldx, work, pool);
 }

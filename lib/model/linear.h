@@ -1,9 +1,9 @@
 /* linear.h - a weight matrix prepared for multiplication.
  *
- * Outputs are gathered in panels of tc_kernels()->nr, each [in][nr], in the
- * type the weight has (bf16, f16) or f32 for everything else, so that a
- * panel row is one load and every weight is read in order.  A matrix is
- * prepared once per block, and serves all tokens. */
+ * Prepared once per block (or model), it serves all tokens.  For many rows
+ * the numbers are unpacked once, since every tile of rows reads them; for few
+ * (decoding) packed weights stay packed, since reading them from memory is
+ * what costs.  Both give the same bits (struct tc_matrix). */
 #ifndef TC_MODEL_LINEAR_H
 #define TC_MODEL_LINEAR_H
 
@@ -11,24 +11,41 @@
 #include "kernel/kernel.h"
 #include "tensor/tensor.h"
 
+enum tc_linear_use { TC_LINEAR_MANY, TC_LINEAR_FEW };
+
 struct tc_linear {
-	size_t in, out;
-	enum tc_panel type;
-	size_t panel_bytes;     /* from one panel to the next */
-	void *panels;           /* NULL: not there yet */
+	struct tc_matrix m;
+	/* What m points to, and how much it has room for. */
+	struct tc_linear_buffer {
+		void *p;
+		size_t size_bytes;
+	} panels, scale, zero;
+	float table[256];
 	float *bias;            /* [out] or NULL */
 };
 
-size_t tc_linear_panels(const struct tc_linear *l);
-
 /* From rows row0 .. row0+nrows-1 of w, which is not needed afterwards.
  * Buffers of an earlier call are reused when large enough ({0} at first). */
-int tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, enum tc_linear_use use, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_linear_bias(struct tc_linear *l, const struct tc_tensor *b, struct tc_err *err) TC_MUST_CHECK;
 void tc_linear_free(struct tc_linear *l);
 
-/* y[rows][out] = x[rows][in] W^T + bias.  A pool splits the outputs; without
- * one the caller's thread does it all. */
-void tc_linear_run(const struct tc_linear *l, size_t rows, const float *x, size_t ldx, float *y, size_t ldy, struct tc_pool *pool);
+/* Bytes of a matrix that a product reads. */
+size_t tc_linear_bytes(const struct tc_linear *l);
+
+/* Floats of scratch that a product of rows rows of `in` inputs needs. */
+size_t tc_linear_work(size_t in, size_t rows);
+
+/* y[rows][out] = x[rows][in] W^T + bias, for up to TC_LINEARS_MAX matrices
+ * that read the same x.  work: tc_linear_work(in, rows) floats.  A pool
+ * splits the outputs; without one the caller's thread does it all. */
+enum { TC_LINEARS_MAX = 3 };
+struct tc_product {
+	const struct tc_linear *l;
+	float *y;
+	size_t ldy;
+};
+void tc_linears_run(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *work, struct tc_pool *pool);
+void tc_linear_run(const struct tc_linear *l, size_t rows, const float *x, size_t ldx, float *y, size_t ldy, float *work, struct tc_pool *pool);
 
 #endif

@@ -13,7 +13,7 @@ struct leaf {
 	size_t rows, dim;
 	void *value;
 	enum tc_stat_kind kind;
-	float *work; /* hessian: [threads][nr][dim] */
+	float *panels; /* hessian: x as [ceil(dim / nr)][rows][nr] */
 };
 
 /* Channels c0..: their sums over the sequence's tokens, in order. */
@@ -29,12 +29,14 @@ sum_channels(void *ctx, size_t i, int worker)
 	for (size_t t = 0; t < l->rows; t++) {
 		const float *x = l->x + t * l->dim;
 
+		if (l->kind == TC_STAT_SQ) {
+			tc_kernels()->add_squares(c1 - c0, x + c0, d + c0);
+			continue;
+		}
 		for (size_t c = c0; c < c1; c++) {
 			float a = fabsf(x[c]);
 
-			if (l->kind == TC_STAT_SQ)
-				d[c] += (double)x[c] * (double)x[c];
-			else if (l->kind == TC_STAT_ABS)
+			if (l->kind == TC_STAT_ABS)
 				d[c] += (double)a;
 			else
 				f[c] = a > f[c] || a != a ? a : f[c];
@@ -42,27 +44,75 @@ sum_channels(void *ctx, size_t i, int worker)
 	}
 }
 
-/* Columns j0 .. j0+n-1 of sum x x^T, rows j0..dim-1: the panel is n channels
- * of the tokens, which lie side by side in x. */
+/* The Hessian is the sum over tokens of x x^T, its lower triangle kept.  The
+ * tokens are gathered in panels of nr channels, and a product of two panels
+ * is a tile of the sum; some columns of tiles are made together, so that a
+ * panel of rows is read once for all of them, some tokens at a time. */
+enum { HESSIAN_COLUMNS = 4, HESSIAN_TOKENS = 256 };
+
 static void
-hessian_columns(void *ctx, size_t i, int worker)
+hessian_pack(void *ctx, size_t p, int worker)
+{
+	const struct leaf *l = ctx;
+	size_t nr = tc_kernels()->nr, c0 = p * nr, n = tc_min(nr, l->dim - c0);
+	float *to = l->panels + p * l->rows * nr;
+
+	(void)worker;
+	for (size_t t = 0; t < l->rows; t++, to += nr) {
+		memcpy(to, l->x + t * l->dim + c0, n * sizeof(*to));
+		memset(to + n, 0, (nr - n) * sizeof(*to));
+	}
+}
+
+/* Channels of panel i against those of panel j <= i. */
+static void
+hessian_store(const struct leaf *l, size_t i, size_t j, const float *tile)
+{
+	size_t nr = tc_kernels()->nr;
+	float *h = l->value;
+
+	for (size_t r = 0; r < nr && i * nr + r < l->dim; r++) {
+		size_t row = i * nr + r, n = tc_min(nr, row + 1 - j * nr);
+
+		memcpy(h + row * (row + 1) / 2 + j * nr, tile + r * nr, n * sizeof(*h));
+	}
+}
+
+static void
+hessian_columns(void *ctx, size_t block, int worker)
 {
 	const struct leaf *l = ctx;
 	const struct tc_kernels *kern = tc_kernels();
-	size_t nr = kern->nr, j0 = i * nr, n = tc_min(nr, l->dim - j0), rows = l->dim - j0;
-	float *panel = l->work + (size_t)worker * nr * (l->rows + l->dim), *out = panel + nr * l->rows;
-	float *h = l->value;
+	size_t nr = kern->nr, panels = (l->dim + nr - 1) / nr, j0 = block * HESSIAN_COLUMNS, t, some;
+	float tile[HESSIAN_COLUMNS][TC_NR_MAX * TC_NR_MAX] __attribute__((aligned(TC_ALIGN)));
 
-	for (size_t t = 0; t < l->rows; t++)
-		for (size_t j = 0; j < nr; j++)
-			panel[t * nr + j] = j < n ? l->x[t * l->dim + j0 + j] : 0;
-	kern->gemm[TC_PANEL_F32](rows, nr, l->rows, l->x + j0, 1, l->dim, panel, out, nr, 0);
-	for (size_t r = 0; r < rows; r++) {
-		size_t row = j0 + r;
+	(void)worker;
+	for (size_t i = j0; i < panels; i++) {
+		size_t n = tc_min(HESSIAN_COLUMNS, i + 1 - j0);
 
-		for (size_t j = 0; j < n && j0 + j <= row; j++)
-			h[row * (row + 1) / 2 + j0 + j] = out[r * nr + j];
+		for (t = 0; t < l->rows; t += some) {
+			some = tc_min(HESSIAN_TOKENS, l->rows - t);
+			for (size_t j = 0; j < n; j++)
+				kern->gemm(nr, nr, some, l->panels + (i * l->rows + t) * nr, 1, nr,
+				    l->panels + ((j0 + j) * l->rows + t) * nr, tile[j], nr, t > 0);
+		}
+		for (size_t j = 0; j < n; j++)
+			hessian_store(l, i, j0 + j, tile[j]);
 	}
+}
+
+static int
+hessian(struct leaf *l, struct tc_pool *pool, struct tc_err *err)
+{
+	size_t nr = tc_kernels()->nr, panels = (l->dim + nr - 1) / nr;
+
+	l->panels = tc_alloc(panels * nr, l->rows * sizeof(float), err);
+	if (!l->panels)
+		return -1;
+	tc_pool_run(pool, panels, hessian_pack, l);
+	tc_pool_run(pool, (panels + HESSIAN_COLUMNS - 1) / HESSIAN_COLUMNS, hessian_columns, l);
+	free(l->panels);
+	return 0;
 }
 
 static int
@@ -71,7 +121,6 @@ add_leaf(struct tc_gather *g, enum tc_site site, enum tc_stat_kind kind, size_t 
 {
 	struct tc_tree *tree = &g->tree[site][kind];
 	struct leaf l = { .x = x, .rows = rows, .dim = dim, .kind = kind };
-	size_t nr = tc_kernels()->nr;
 
 	if (tree->n == 0)
 		tc_tree_init(tree, kind, dim);
@@ -79,13 +128,10 @@ add_leaf(struct tc_gather *g, enum tc_site site, enum tc_stat_kind kind, size_t 
 	if (!l.value)
 		return -1;
 	if (kind == TC_STAT_HESSIAN) {
-		l.work = tc_alloc((size_t)tc_pool_threads(g->pool) * nr, (rows + dim) * sizeof(float), err);
-		if (!l.work) {
+		if (hessian(&l, g->pool, err) < 0) {
 			free(l.value);
 			return -1;
 		}
-		tc_pool_run(g->pool, (dim + nr - 1) / nr, hessian_columns, &l);
-		free(l.work);
 	} else {
 		tc_pool_run(g->pool, (dim + CHANNELS - 1) / CHANNELS, sum_channels, &l);
 	}

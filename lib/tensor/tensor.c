@@ -415,17 +415,6 @@ number(enum tc_dtype dtype, const void *src, size_t i)
 	return dtype == TC_F16 ? tc_f32_from_f16(h[i]) : f[i];
 }
 
-static int
-packed_at(const uint8_t *src, size_t i, int bits)
-{
-	size_t bit = i * (size_t)bits, at = bit / 8, shift = bit % 8;
-	unsigned word = src[at];
-
-	if (shift + (size_t)bits > 8)
-		word |= (unsigned)src[at + 1] << 8;
-	return (int)(word >> shift & ((1u << bits) - 1));
-}
-
 /* n weights of one group.  The scale times the difference, in f32. */
 static void
 dequantize_group(const struct tc_tensor *t, size_t group, const uint8_t *q, size_t n, float *out)
@@ -448,7 +437,7 @@ dequantize_group(const struct tc_tensor *t, size_t group, const uint8_t *q, size
 			out[i] = s * (float)(f->bits == 1 ? 2 * q[i] - 1 : q[i] - z);
 		return;
 	case TC_ZERO_INT:
-		z = packed_at(t->part[2].data, group, f->bits);
+		z = tc_packed_at(t->part[2].data, group, f->bits);
 		for (size_t i = 0; i < n; i++)
 			out[i] = s * (float)(q[i] - z);
 		return;

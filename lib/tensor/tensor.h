@@ -142,5 +142,16 @@ int tc_tensor_check_finite(const struct tc_tensor *t, struct tc_err *err) TC_MUS
 static inline size_t tc_packed_bytes(size_t n, int bits) { return (n * (size_t)bits + 7) / 8; }
 void tc_pack(const uint8_t *codes, size_t n, int bits, uint8_t *dst);
 void tc_unpack(const uint8_t *src, size_t n, int bits, uint8_t *codes);
+/* Code i of them. */
+static inline uint8_t
+tc_packed_at(const uint8_t *src, size_t i, int bits)
+{
+	size_t bit = i * (size_t)bits;
+	unsigned v = src[bit / 8] >> bit % 8;
+
+	if (bit % 8 + (size_t)bits > 8)
+		v |= (unsigned)src[bit / 8 + 1] << (8 - bit % 8);
+	return (uint8_t)(v & ((1u << bits) - 1));
+}
 
 #endif

@@ -78,7 +78,7 @@ run_executor(const struct reference *ref, const char *model)
 {
 	struct tc_exec_options o = { .spill_fd = -1 };
 	size_t *length = malloc(ref->seqs * sizeof(*length)), tokens = ref->seqs * ref->len;
-	float *logits = NULL;
+	float *logits = NULL, *work = NULL;
 	struct tc_source *s = NULL;
 	struct tc_forward f;
 	struct tc_linear head = {0};
@@ -98,13 +98,15 @@ run_executor(const struct reference *ref, const char *model)
 		if ((rec.kind == TC_KIND_TENSOR || rec.kind == TC_KIND_REF) && tc_forward_take(&f, &rec, s->mapped, &err) < 0)
 			goto out;
 	if (got < 0 || tc_forward_finish(&f, &err) < 0 ||
-	    tc_linear_prepare(&head, tc_forward_head(&f), 0, ref->vocab, NULL, &err) < 0)
+	    tc_linear_prepare(&head, tc_forward_head(&f), 0, ref->vocab, TC_LINEAR_MANY, NULL, &err) < 0)
 		goto out;
 	logits = malloc(tokens * ref->vocab * sizeof(*logits));
-	tc_linear_run(&head, tokens, f.exec.hidden, f.config.width, logits, ref->vocab, NULL);
+	work = malloc(tc_linear_work(f.config.width, tokens) * sizeof(*work));
+	tc_linear_run(&head, tokens, f.exec.hidden, f.config.width, logits, ref->vocab, work, NULL);
 	if (f.config.final_cap > 0)
 		tc_kernels()->soft_cap(tokens * ref->vocab, (float)f.config.final_cap, logits);
 out:
+	free(work);
 	tc_linear_free(&head);
 	tc_forward_close(&f);
 	tc_source_close(s);

@@ -139,11 +139,12 @@ logits_distance(const struct tc_forward *f, const double *want)
 	const struct tc_tensor *head = tc_forward_head(f);
 	struct tc_linear l = {0};
 	float *y = malloc(SEQS * LEN * VOCAB * sizeof(*y));
+	float *work = malloc(tc_linear_work(WIDTH, SEQS * LEN) * sizeof(*work));
 	double most = 0;
 
-	if (tc_linear_prepare(&l, head, 0, VOCAB, f->pool, &err) < 0)
+	if (tc_linear_prepare(&l, head, 0, VOCAB, TC_LINEAR_MANY, f->pool, &err) < 0)
 		exit(1);
-	tc_linear_run(&l, SEQS * LEN, f->exec.hidden, WIDTH, y, VOCAB, f->pool);
+	tc_linear_run(&l, SEQS * LEN, f->exec.hidden, WIDTH, y, VOCAB, work, f->pool);
 	for (size_t i = 0; i < SEQS * LEN * VOCAB; i++) {
 		double d = fabs((double)y[i] - want[i]);
 
@@ -151,6 +152,7 @@ logits_distance(const struct tc_forward *f, const double *want)
 			most = d;
 	}
 	tc_linear_free(&l);
+	free(work);
 	free(y);
 	return most;
 }
@@ -354,10 +356,10 @@ test_attend(const char *kind, size_t head_dim)
 		exit(1);
 	tc_kv_store(&kv, &c, 0, POSITIONS, k, v);
 	for (size_t p = 0; p < POSITIONS; p++)
-		tc_attend(&kv, &c, 0, p, 1, q + p * dq, one + p * dq, scratch);
+		tc_attend(&kv, &c, 0, p, 1, q + p * dq, one + p * dq, scratch, NULL);
 	for (size_t rows = 1; rows <= POSITIONS; rows += rows < 8 ? 1 : 23) {
 		for (size_t p = 0; p < POSITIONS; p += rows)
-			tc_attend(&kv, &c, 0, p, tc_min(rows, POSITIONS - p), q + p * dq, many + p * dq, scratch);
+			tc_attend(&kv, &c, 0, p, tc_min(rows, POSITIONS - p), q + p * dq, many + p * dq, scratch, NULL);
 		right &= !memcmp(one, many, POSITIONS * dq * sizeof(*one));
 	}
 	ok(right, "%s, head_dim %zu: attention of one query and of many, the same bits", kind, head_dim);
@@ -365,7 +367,7 @@ test_attend(const char *kind, size_t head_dim)
 	/* As decoding does: a larger cache that holds no later keys yet. */
 	for (size_t p = 0; p < POSITIONS; p++) {
 		tc_kv_store(&grown, &c, p, 1, k + p * dkv, v + p * dkv);
-		tc_attend(&grown, &c, 0, p, 1, q + p * dq, many + p * dq, scratch);
+		tc_attend(&grown, &c, 0, p, 1, q + p * dq, many + p * dq, scratch, NULL);
 	}
 	cached = !memcmp(one, many, POSITIONS * dq * sizeof(*one));
 	ok(cached, "%s, head_dim %zu: and with a cache that grows", kind, head_dim);

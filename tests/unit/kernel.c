@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "kernel/kernel.h"
+#include "matmul.h"
 #include "tap.h"
 #include "tensor/tensor.h"
 
@@ -61,23 +62,13 @@ same_bits(const float *a, const float *b, size_t n)
 /* One product of ROWS rows with a whole panel. */
 struct gemm {
 	const struct tc_kernels *kern;
-	enum tc_panel type;
 	size_t k, row_stride, k_stride;
 	int accumulate;
 	float *x;
-	void *panel;
+	float *panel;
 	float start[ROWS * TC_NR_MAX];   /* what y held */
 	float want[ROWS * TC_NR_MAX];    /* computed row by row */
 };
-
-static double
-panel_at(const struct gemm *g, size_t i)
-{
-	const uint16_t *h = g->panel;
-	const float *f = g->panel;
-
-	return (double)(g->type == TC_PANEL_F32 ? f[i] : g->type == TC_PANEL_F16 ? tc_f32_from_f16(h[i]) : tc_f32_from_bf16(h[i]));
-}
 
 /* Gaps in x hold NaN: whoever reads one gives himself away. */
 static void
@@ -85,24 +76,15 @@ gemm_make(struct gemm *g)
 {
 	size_t n = (ROWS - 1) * g->row_stride + (g->k ? (g->k - 1) * g->k_stride : 0) + 1;
 	size_t nr = g->kern->nr;
-	float *f;
-	uint16_t *h;
 
 	g->x = malloc(n * sizeof(*g->x));
-	f = g->panel = malloc(g->k * nr * tc_panel_bytes[g->type] + 1);
-	h = g->panel;
+	g->panel = malloc(g->k * nr * sizeof(*g->panel) + 1);
 	for (size_t i = 0; i < n; i++)
 		g->x[i] = NAN;
 	for (size_t r = 0; r < ROWS; r++)
 		for (size_t i = 0; i < g->k; i++)
 			g->x[r * g->row_stride + i * g->k_stride] = between(-1, 1);
-	for (size_t i = 0; i < g->k * nr; i++)
-		if (g->type == TC_PANEL_F32)
-			f[i] = between(-1, 1);
-		else if (g->type == TC_PANEL_F16)
-			h[i] = tc_f16_from_f32(between(-1, 1));
-		else
-			h[i] = tc_bf16_from_f32(between(-1, 1));
+	fill(g->panel, g->k * nr, -1, 1);
 	fill(g->start, ROWS * nr, -1, 1);
 }
 
@@ -117,12 +99,12 @@ gemm_rows_one_by_one(struct gemm *g)
 	for (size_t r = 0; r < ROWS; r++) {
 		const float *x = g->x + r * g->row_stride;
 
-		g->kern->gemm[g->type](1, nr, g->k, x, g->row_stride, g->k_stride, g->panel, g->want + r * nr, nr, g->accumulate);
+		g->kern->gemm(1, nr, g->k, x, g->row_stride, g->k_stride, g->panel, g->want + r * nr, nr, g->accumulate);
 		for (size_t j = 0; j < nr; j++) {
 			double sum = g->accumulate ? (double)g->start[r * nr + j] : 0, size = fabs(sum);
 
 			for (size_t i = 0; i < g->k; i++) {
-				double term = (double)x[i * g->k_stride] * panel_at(g, i * nr + j);
+				double term = (double)x[i * g->k_stride] * (double)g->panel[i * nr + j];
 
 				sum += term;
 				size += fabs(term);
@@ -145,7 +127,7 @@ gemm_part(const struct gemm *g, size_t rows, size_t n)
 	guard(y, (ROWS + 2) * ldy);
 	for (size_t r = 0; r < rows; r++)
 		memcpy(y + (r + 1) * ldy, g->start + r * nr, n * sizeof(*y));
-	g->kern->gemm[g->type](rows, n, g->k, g->x, g->row_stride, g->k_stride, g->panel, y + ldy, ldy, g->accumulate);
+	g->kern->gemm(rows, n, g->k, g->x, g->row_stride, g->k_stride, g->panel, y + ldy, ldy, g->accumulate);
 	right &= guarded(y, ldy) && guarded(y + (rows + 1) * ldy, (ROWS + 1 - rows) * ldy);
 	for (size_t r = 0; r < rows; r++)
 		right &= same_bits(y + (r + 1) * ldy, g->want + r * nr, n) && guarded(y + (r + 1) * ldy + n, ldy - n);
@@ -153,14 +135,14 @@ gemm_part(const struct gemm *g, size_t rows, size_t n)
 }
 
 static void
-test_gemm(const struct tc_kernels *kern, enum tc_panel type, const char *type_name)
+test_gemm(const struct tc_kernels *kern)
 {
 	static const size_t ks[] = { 0, 1, 2, 3, 17, 64, 130 };
 	int right = 1, same = 1;
 
 	for (size_t i = 0; i < sizeof(ks) / sizeof(ks[0]); i++)
 		for (int variant = 0; variant < 4; variant++) {
-			struct gemm g = { .kern = kern, .type = type, .k = ks[i], .accumulate = variant & 1 };
+			struct gemm g = { .kern = kern, .k = ks[i], .accumulate = variant & 1 };
 
 			/* Rows with a gap; or transposed, the rows side by side. */
 			g.row_stride = variant & 2 ? 1 : g.k + 3;
@@ -173,8 +155,8 @@ test_gemm(const struct tc_kernels *kern, enum tc_panel type, const char *type_na
 			free(g.x);
 			free(g.panel);
 		}
-	ok(right, "%s: gemm %s is the product to rounding", kern->name, type_name);
-	ok(same, "%s: gemm %s: any rows and outputs have the bits of one row alone, nothing else is written", kern->name, type_name);
+	ok(right, "%s: gemm is the product to rounding", kern->name);
+	ok(same, "%s: gemm: any rows and outputs have the bits of one row alone, nothing else is written", kern->name);
 }
 
 /* Every finite 16-bit number, times one. */
@@ -183,13 +165,14 @@ test_widening(const struct tc_kernels *kern, enum tc_panel type, const char *typ
 {
 	float (*convert)(uint16_t) = type == TC_PANEL_F16 ? tc_f32_from_f16 : tc_f32_from_bf16;
 	float one = 1, y[TC_NR_MAX];
-	uint16_t panel[TC_NR_MAX];
+	uint16_t panel[TC_NR_MAX] __attribute__((aligned(64)));
+	struct tc_matrix m = { .in = 1, .out = kern->nr, .type = type, .panels = panel, .groups = 1 };
 	int right = 1;
 
 	for (uint32_t h = 0; h < 0x10000; h += (uint32_t)kern->nr) {
 		for (size_t j = 0; j < kern->nr; j++)
 			panel[j] = isfinite(convert((uint16_t)(h + j))) ? (uint16_t)(h + j) : 0;
-		kern->gemm[type](1, kern->nr, 1, &one, 1, 1, panel, y, kern->nr, 0);
+		kern->matmul(&m, 0, 1, 1, &one, 1, NULL, y, kern->nr);
 		for (size_t j = 0; j < kern->nr; j++)
 			right &= y[j] == convert(panel[j]);
 	}
@@ -501,6 +484,34 @@ test_gelu_and_cap(const struct tc_kernels *kern)
 	ok(lengths, "%s: gelu_tanh_mul and soft_cap at all lengths", kern->name);
 }
 
+static void
+test_add_squares(const struct tc_kernels *kern)
+{
+	float x[LENGTHS];
+	double y[LENGTHS + 1], want;
+	int right = 1;
+
+	fill(x, LENGTHS, -3, 3);
+	for (size_t n = 0; n <= LENGTHS; n++) {
+		for (size_t i = 0; i <= LENGTHS; i++)
+			y[i] = 1 + (double)i;
+		kern->add_squares(n, x, y);
+		for (size_t i = 0; i <= LENGTHS; i++) {
+			want = 1 + (double)i + (i < n ? (double)x[i] * (double)x[i] : 0);
+			right &= y[i] == want;
+		}
+	}
+	ok(right, "%s: squares are summed in double, n of them", kern->name);
+}
+
+/* Multiply-adds are counted, and more of them when more are asked for. */
+static void
+test_peak(const struct tc_kernels *kern)
+{
+	ok(kern->peak(1000) == 1000 * kern->peak(1) && kern->peak(1) >= 2 * (double)kern->nr, "%s: peak counts operations",
+	    kern->name);
+}
+
 int
 main(void)
 {
@@ -510,9 +521,9 @@ main(void)
 	tc_rng_seed(&rng, 2);
 	test_select(list, n);
 	for (size_t i = 0; i < n; i++) {
-		test_gemm(list[i], TC_PANEL_F32, "f32");
-		test_gemm(list[i], TC_PANEL_F16, "f16");
-		test_gemm(list[i], TC_PANEL_BF16, "bf16");
+		test_gemm(list[i]);
+		test_matmul(list[i], 1);
+		test_group_sums(list[i]);
 		test_widening(list[i], TC_PANEL_F16, "f16");
 		test_widening(list[i], TC_PANEL_BF16, "bf16");
 		test_exp(list[i]);
@@ -523,6 +534,8 @@ main(void)
 		test_gelu_and_cap(list[i]);
 		test_rope(list[i]);
 		test_softmax(list[i]);
+		test_add_squares(list[i]);
+		test_peak(list[i]);
 	}
 	return done_testing();
 }

@@ -1,0 +1,164 @@
+/* Linear layers of every weight format: prepared for many rows or for few,
+ * the same bits, and those of the weights that the tensor stands for. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "model/linear.h"
+#include "tap.h"
+
+enum { OUT = 75, ROWS = 20, IN_MOST = 260 };
+
+static struct tc_rng rng;
+static struct tc_err err;
+
+static void
+random_scales(enum tc_dtype dtype, size_t n, double low, double high, void *to)
+{
+	for (size_t i = 0; i < n; i++) {
+		float v = (float)(low + (high - low) * tc_rng_unit(&rng));
+
+		if (dtype == TC_F16)
+			((uint16_t *)to)[i] = tc_f16_from_f32(v);
+		else if (dtype == TC_BF16)
+			((uint16_t *)to)[i] = tc_bf16_from_f32(v);
+		else
+			((float *)to)[i] = v;
+	}
+}
+
+/* A tensor of random parts; free each part's data. */
+static struct tc_tensor
+random_tensor(struct tc_format f, size_t in)
+{
+	struct tc_tensor t = { .name = "w", .role = TC_ROLE_Q, .ndim = 2, .shape = { OUT, in }, .format = f };
+
+	if (tc_tensor_layout(&t, &err) < 0)
+		exit(1);
+	for (int i = 0; i < t.nparts; i++) {
+		unsigned char *p = malloc(t.part[i].size_bytes + sizeof(float));
+		size_t size = tc_dtypes[f.dtype].size_bytes;
+
+		for (size_t b = 0; b < t.part[i].size_bytes; b++)
+			p[b] = (unsigned char)tc_rng_below(&rng, 256);
+		if (f.encoding == TC_DENSE)
+			random_scales(f.dtype, t.part[i].size_bytes / size, -1, 1, p);
+		else if (strcmp(t.part[i].name, "scales") == 0)
+			random_scales(f.dtype, t.part[i].size_bytes / size, 0.01, 0.02, p);
+		else if (strcmp(t.part[i].name, "zeros") == 0 && f.zero == TC_ZERO_MIN)
+			random_scales(f.dtype, t.part[i].size_bytes / size, -1, 0, p);
+		else if (strcmp(t.part[i].name, "codebook") == 0)
+			random_scales(TC_F32, t.part[i].size_bytes / sizeof(float), -50, 50, p);
+		t.part[i].data = p;
+	}
+	return t;
+}
+
+static float *
+run(const struct tc_tensor *t, enum tc_linear_use use, size_t row0, size_t nrows, size_t rows, const float *x, struct tc_pool *pool)
+{
+	size_t in = tc_tensor_cols(t);
+	struct tc_linear l = {0};
+	float *y = calloc(rows * nrows, sizeof(*y)), *work = malloc(tc_linear_work(in, rows) * sizeof(*work));
+
+	if (tc_linear_prepare(&l, t, row0, nrows, use, pool, &err) < 0)
+		exit(1);
+	tc_linear_run(&l, rows, x, in, y, nrows, work, pool);
+	tc_linear_free(&l);
+	free(work);
+	return y;
+}
+
+/* Largest error in units of (in + 4) 2^-23 sum |x w|, the weights those of
+ * tc_tensor_read_rows() and a group's shift counted apart. */
+static double
+distance(const struct tc_tensor *t, const float *x, const float *y)
+{
+	size_t in = tc_tensor_cols(t);
+	float *w = malloc(OUT * in * sizeof(*w));
+	double most = 0, largest = 0;
+
+	tc_tensor_read_rows(t, 0, OUT, w);
+	for (size_t i = 0; i < OUT * in; i++)
+		largest = fmax(largest, fabs((double)w[i]));
+	for (size_t r = 0; r < ROWS; r++)
+		for (size_t j = 0; j < OUT; j++) {
+			double sum = 0, size = 0;
+
+			for (size_t i = 0; i < in; i++) {
+				sum += (double)x[r * in + i] * (double)w[j * in + i];
+				size += fabs((double)x[r * in + i]) * largest;
+			}
+			most = fmax(most, fabs(sum - (double)y[r * OUT + j]) / (size * (double)(in + 4)) * 0x1p23);
+		}
+	free(w);
+	return most;
+}
+
+static void
+test_format(struct tc_format f, const char *name, struct tc_pool *pool)
+{
+	static const size_t ins[] = { 7, 64, 130, IN_MOST };
+	double most = 0;
+	int same = 1;
+
+	for (size_t k = 0; k < sizeof(ins) / sizeof(ins[0]); k++) {
+		struct tc_tensor t = random_tensor(f, ins[k]);
+		float x[ROWS * IN_MOST], *many, *y;
+
+		random_scales(TC_F32, ROWS * ins[k], -1, 1, x);
+		many = run(&t, TC_LINEAR_MANY, 0, OUT, ROWS, x, NULL);
+		most = fmax(most, distance(&t, x, many));
+		for (size_t rows = 1; rows <= ROWS; rows += rows < 9 ? 1 : 11) {
+			y = run(&t, TC_LINEAR_FEW, 0, OUT, rows, x, rows % 2 ? pool : NULL);
+			same &= memcmp(y, many, rows * OUT * sizeof(*y)) == 0;
+			free(y);
+		}
+		/* Some rows of the matrix alone. */
+		y = run(&t, TC_LINEAR_FEW, 11, 40, 1, x, pool);
+		same &= memcmp(y, many + 11, 40 * sizeof(*y)) == 0;
+		free(y);
+		free(many);
+		for (int i = 0; i < t.nparts; i++)
+			free((void *)t.part[i].data);
+	}
+	ok(most <= 1, "%s: %s: a linear layer multiplies by the tensor's weights (%.3f of the bound)", tc_kernels_name(), name,
+	    most);
+	ok(same, "%s: %s: prepared for many rows or for few, the same bits", tc_kernels_name(), name);
+}
+
+int
+main(void)
+{
+	static const uint64_t groups[] = { 16, 32, 48, TC_GROUP_ROW, TC_GROUP_TENSOR };
+	const struct tc_kernels *list[8];
+	size_t n = tc_kernels_list(list, 8);
+	struct tc_pool *pool;
+	char name[80];
+
+	tc_rng_seed(&rng, 3);
+	if (tc_pool_open(&pool, 2, &err) < 0)
+		return 1;
+	for (size_t i = 0; i < n; i++) {
+		if (tc_kernels_select(list[i]->name, &err) < 0)
+			return 1;
+		for (enum tc_dtype d = TC_F32; d <= TC_BF16; d++)
+			test_format((struct tc_format){ .dtype = d }, tc_dtypes[d].name, pool);
+		for (int bits = 1; bits <= 8; bits++)
+			for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++) {
+				struct tc_format f = { TC_UNIFORM, (g + (size_t)bits) % 2 ? TC_F16 : TC_F32, bits, groups[g],
+					(enum tc_zero)((g + (size_t)bits) % TC_ZEROS) };
+
+				snprintf(name, sizeof(name), "%d bits, group %lld, zero %s, scales %s", bits, (long long)groups[g],
+				    tc_zero_names[f.zero], tc_dtypes[f.dtype].name);
+				test_format(f, name, pool);
+			}
+		for (int bits = 2; bits <= 6; bits += 2) {
+			snprintf(name, sizeof(name), "a codebook of %d bits", bits);
+			test_format((struct tc_format){ TC_CODEBOOK, TC_F16, bits, bits == 2 ? 16 : 64, TC_ZERO_NONE }, name, pool);
+		}
+	}
+	tc_pool_close(pool);
+	return done_testing();
+}
