@@ -28,6 +28,14 @@ uses() {
 	uses zmm "$TC_BUILD/lib/kernel/avx512.o"
 }
 
+@test "the ceiling that a kind measures is of many multiply-adds in flight, not of one" {
+	local kind
+	for kind in generic avx2 avx512; do
+		objdump -d --no-show-raw-insn --disassemble=peak "$TC_BUILD/lib/kernel/$kind.o" >code.s
+		[ "$(grep -cE 'vfn?m(add|sub)|mulps' code.s)" -ge 8 ] || { echo "$kind"; return 1; }
+	done
+}
+
 @test "a kind's only global symbol is its table" {
 	local kind
 	for kind in generic avx2 avx512; do

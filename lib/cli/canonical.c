@@ -68,6 +68,19 @@ put_text(struct out *out, const struct tc_option *o, const char *s)
 	put_quoted(out, s);
 }
 
+/* In one word, as it was parsed. */
+static void
+put_counts(struct out *out, const struct tc_option *o, const struct tc_counts *counts)
+{
+	if (counts->n == TC_COUNTS_UNSET)
+		return;
+	put_option(out, o);
+	if (counts->n == 0)
+		put(out, " none");
+	for (int i = 0; i < counts->n; i++)
+		put(out, "%c%" PRId64, i ? ',' : ' ', counts->at[i]);
+}
+
 static void
 put_value(struct out *out, const struct tc_option *o, const void *field)
 {
@@ -83,6 +96,9 @@ put_value(struct out *out, const struct tc_option *o, const void *field)
 	case TC_OPT_LIST:
 		for (int i = 0; i < list->n; i++)
 			put_text(out, o, list->item[i]);
+		return;
+	case TC_OPT_COUNTS:
+		put_counts(out, o, field);
 		return;
 	case TC_OPT_TEXT:
 	case TC_OPT_NAME:

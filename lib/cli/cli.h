@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/thread.h"
 #include "cli/options.h"
@@ -96,7 +97,6 @@ int tc_output_commit(struct tc_output *o, struct tc_err *err) TC_MUST_CHECK; /* 
 int tc_output_commit_new(struct tc_output *o, struct tc_err *err) TC_MUST_CHECK;
 void tc_output_discard(struct tc_output *o);                               /* frees; NULL is fine */
 
-double tc_now(void);              /* seconds, monotonic */
 uint64_t tc_peak_rss_bytes(void); /* of this process */
 
 #endif

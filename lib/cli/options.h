@@ -21,6 +21,7 @@ enum tc_opt_type {
 	TC_OPT_TEXT,   /* const char *, not copied */
 	TC_OPT_NAME,   /* const char *, one of `names` ("rtn|gptq"), else a usage error that lists them */
 	TC_OPT_LIST,   /* struct tc_list: may be given several times */
+	TC_OPT_COUNTS, /* struct tc_counts: "N,N,...", each min..max, or "none" */
 	TC_OPT_SHARD,  /* struct tc_shard: "i/n", 1 <= i <= n */
 	TC_OPT_CALL    /* int (*parse)(const char *value, void *field, struct tc_err *) */
 };
@@ -38,6 +39,14 @@ struct tc_list {
 	int n;
 };
 
+#define TC_COUNTS_MAX 32
+
+struct tc_counts {
+	int64_t at[TC_COUNTS_MAX];
+	int n;         /* 0: "none"; TC_COUNTS_UNSET: not given */
+};
+#define TC_COUNTS_UNSET (-1)
+
 struct tc_shard {
 	int64_t i, n;  /* 1-based; {1, 1} is everything */
 };
@@ -50,7 +59,7 @@ struct tc_option {
 	const char *arg;     /* the value's name in --help, "N", "FILE"; NULL for flags */
 	const char *help;    /* one line */
 	enum tc_opt_role role;
-	double min, max;     /* counts, sizes, reals; both 0: no bounds */
+	double min, max;     /* counts, sizes, reals, each of a list of counts; both 0: no bounds */
 	const char *names;   /* TC_OPT_NAME */
 	int (*parse)(const char *value, void *field, struct tc_err *err);
 	/* TC_OPT_CALL: writes the canonical value; NULL: not written. */

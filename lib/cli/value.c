@@ -149,6 +149,32 @@ parse_list(const char *text, struct tc_list *list, struct tc_err *err)
 	return 0;
 }
 
+/* Counts with commas between, or "none". */
+static int
+parse_counts(const struct tc_option *o, const char *text, struct tc_counts *counts, struct tc_err *err)
+{
+	struct tc_option one = *o;
+	char item[TC_NUMBER_CHARS];
+	struct tc_counts c = {0};
+	size_t span;
+
+	one.type = TC_OPT_COUNT;
+	for (const char *at = text; strcmp(text, "none") != 0; at += span + 1) {
+		span = strcspn(at, ",");
+		if (c.n == TC_COUNTS_MAX)
+			return tc_fail(err, TC_USAGE, "'%.64s': more than %d numbers", text, TC_COUNTS_MAX);
+		snprintf(item, sizeof(item), "%.*s", (int)span, at);
+		if (span == 0 || span >= sizeof(item))
+			return tc_fail(err, TC_USAGE, "'%.64s': must be whole numbers with commas between, or none", text);
+		if (parse_count(&one, item, &c.at[c.n++], err) < 0)
+			return -1;
+		if (!at[span])
+			break;
+	}
+	*counts = c;
+	return 0;
+}
+
 static int
 parse_shard(const char *text, struct tc_shard *shard, struct tc_err *err)
 {
@@ -184,6 +210,8 @@ tc_value_parse(const struct tc_option *o, const char *text, void *field, struct 
 		return parse_name(o, text, field, err);
 	case TC_OPT_LIST:
 		return parse_list(text, field, err);
+	case TC_OPT_COUNTS:
+		return parse_counts(o, text, field, err);
 	case TC_OPT_SHARD:
 		return parse_shard(text, field, err);
 	case TC_OPT_CALL:

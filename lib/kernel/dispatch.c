@@ -109,6 +109,16 @@ tc_kernels_name(void)
 }
 
 size_t
+tc_kernel_kinds(struct tc_kernel_kind *out, size_t max)
+{
+	size_t n = 0;
+
+	for (; n < NKINDS && n < max; n++)
+		out[n] = (struct tc_kernel_kind){ kinds[n].table->name, kinds[n].runs() != 0, kinds[n].table == chosen };
+	return n;
+}
+
+size_t
 tc_kernels_list(const struct tc_kernels *list[], size_t max)
 {
 	size_t n = 0;

@@ -133,12 +133,22 @@ struct tc_kernels {
 
 /* Chooses the kind: NULL the best that the machine can run, else by name
  * (TC_CPU); a name that is not known or that the machine lacks is
- * TC_USAGE.  Call once, before threads start. */
+ * TC_USAGE.  Not while a pool runs a loop; what one kind's panels hold, another
+ * cannot read. */
 int tc_kernels_select(const char *name, struct tc_err *err) TC_MUST_CHECK;
 
 /* The chosen table. */
 const struct tc_kernels *tc_kernels(void);
 const char *tc_kernels_name(void);
+
+/* The kinds there are, worst first, available where the machine can run them;
+ * returns how many of them, at most max, kinds holds. */
+struct tc_kernel_kind {
+	const char *name;
+	bool available, chosen;
+};
+#define TC_KERNEL_KINDS_MAX 16
+size_t tc_kernel_kinds(struct tc_kernel_kind *kinds, size_t max);
 
 /* All kinds that this machine can run, worst first; for tests. */
 size_t tc_kernels_list(const struct tc_kernels *list[], size_t max);

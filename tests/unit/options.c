@@ -20,6 +20,7 @@ struct args {
 	bool sequential, act_order;
 	struct tc_list keep;
 	int64_t group;
+	struct tc_counts counts;
 	enum zero zero;
 };
 
@@ -77,6 +78,7 @@ static const struct tc_option own[] = {
 	{ .name = "sequential", .letter = 's', .type = TC_OPT_FLAG, AT(sequential), .help = "a flag" },
 	{ .name = "act-order", .letter = 'a', .type = TC_OPT_FLAG, AT(act_order), .help = "another" },
 	{ .name = "keep", .type = TC_OPT_LIST, AT(keep), .arg = "WHAT", .help = "a list" },
+	{ .name = "lengths", .type = TC_OPT_COUNTS, AT(counts), .arg = "N,...", .min = 1, .max = 4096, .help = "counts" },
 	{ .name = "group", .type = TC_OPT_CALL, AT(group), .arg = "G|row", .parse = parse_group, .print = print_group, .help = "a call" },
 	{ .name = "sym", .type = TC_OPT_CALL, AT(zero), .parse = parse_sym, .print = print_sym, .help = "a call without a value" },
 	{ 0 }
@@ -112,7 +114,7 @@ parse(const struct tc_stage *stage, char **argv)
 	while (argv[argc])
 		argc++;
 	a = (struct args){ .common = tc_common_defaults, .bits = 4, .signed_count = TC_UNSET, .free_count = TC_UNSET,
-	    .size = TC_UNSET, .damp = 0.01, .ratio = NAN, .unset = NAN, .method = "rtn", .group = 128 };
+	    .size = TC_UNSET, .damp = 0.01, .ratio = NAN, .unset = NAN, .method = "rtn", .group = 128, .counts = { .n = TC_COUNTS_UNSET } };
 	err = (struct tc_err){0};
 	return tc_options_parse(stage, &a, argc, argv, &parsed, &err);
 }
@@ -308,6 +310,36 @@ test_other_types(void)
 }
 
 static void
+test_lists_of_counts(void)
+{
+	static const char *const bad[] = { "", ",", "1,", ",1", "1,,2", "1 2", "1;2", "a", "1,a", "none,1", "1,none",
+		"00000000000000000000000000000000000001" };
+	char most[2 * TC_COUNTS_MAX + 2] = "";
+
+	GOOD("--lengths", "128,512,1");
+	ok(a.counts.n == 3 && a.counts.at[0] == 128 && a.counts.at[1] == 512 && a.counts.at[2] == 1, "counts");
+	GOOD("--lengths=7");
+	ok(a.counts.n == 1 && a.counts.at[0] == 7, "one of them");
+	GOOD("--lengths", "1,2", "--lengths", "none");
+	ok(a.counts.n == 0, "none, and the last one counts");
+	GOOD("--bits", "4");
+	ok(a.counts.n == TC_COUNTS_UNSET, "counts not given");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		int r = PARSE(quant, "--lengths", (char *)bad[i]);
+
+		ok(r < 0 && err.code == TC_USAGE && strstr(err.msg, ": must be "), "counts '%s' refused", bad[i]);
+	}
+	BAD("--lengths: 4097: must be 1 to 4096", "--lengths", "1,4097");
+	BAD("--lengths: 0: must be 1 to 4096", "--lengths", "0");
+	for (int i = 0; i < TC_COUNTS_MAX; i++)
+		strcat(most, i ? ",1" : "1");
+	GOOD("--lengths", most);
+	ok(a.counts.n == TC_COUNTS_MAX, "as many as fit");
+	strcat(most, ",1");
+	ok(PARSE(quant, "--lengths", most) < 0 && strstr(err.msg, "more than 32 numbers"), "and no more");
+}
+
+static void
 test_list_is_bounded(void)
 {
 	char *argv[2 + 65] = { "tool" };
@@ -358,6 +390,8 @@ test_canonical(void)
 	    "--signed", "-2", "--size", "2K", "--damp", "0.0000001", "--ratio", "0.5", "--prompt", "it's $HOME", "-s", "--keep", "a",
 	    "--keep", "b c", "--group", "row", "--sym", "--samples", "8", "--seqlen", "64", "--skip", "0", "--seed", "7",
 	    "--include", "*.q_proj.*", "--strip");
+	CANONICAL("--method rtn --bits 4 --damp 0.01 --lengths 128,512 --group 128 --compute f32", "--lengths", "128,512");
+	CANONICAL("--method rtn --bits 4 --damp 0.01 --lengths none --group 128 --compute f32", "--lengths", "none");
 	CANONICAL("--method rtn --bits 4 --damp 0 --prompt '' --group 128 --compute f32", "--prompt", "", "--damp", "-0");
 	CANONICAL("--method rtn --bits 4 --damp 0.1 --prompt $'a\\012\\303\\251\\'\\\\' --group 128 --compute f32",
 	    "--prompt", "a\n\303\251'\\", "--damp", "0.1");
@@ -418,6 +452,7 @@ main(void)
 	test_sizes();
 	test_reals();
 	test_other_types();
+	test_lists_of_counts();
 	test_list_is_bounded();
 	test_help_wins();
 	test_canonical();
