@@ -14,7 +14,7 @@ uses() {
 	while IFS= read -r o; do
 		n=$((n + 1))
 		case $o in
-		*/kernel/avx512.o | */kernel/amx.o) continue ;;
+		*/kernel/avx512.o | */kernel/avx512vnni.o | */kernel/amx.o) continue ;;
 		*/kernel/avx2.o) ;;
 		*) ! uses ymm "$o" || { echo "ymm in $o"; return 1; } ;;
 		esac
@@ -26,7 +26,19 @@ uses() {
 @test "the kinds do use the registers that they are for" {
 	uses ymm "$TC_BUILD/lib/kernel/avx2.o"
 	uses zmm "$TC_BUILD/lib/kernel/avx512.o"
+	uses zmm "$TC_BUILD/lib/kernel/avx512vnni.o"
 	uses zmm "$TC_BUILD/lib/kernel/amx.o"
+}
+
+@test "byte products are in the avx512vnni kind and nowhere else" {
+	local o
+	while IFS= read -r o; do
+		objdump -d --no-show-raw-insn "$o" >code.s
+		case $o in
+		*/kernel/avx512vnni.o) grep -q 'vpdpbusd' code.s ;;
+		*) ! grep -E 'vpdp(bu|ws)[a-z]*|vdpbf16ps' code.s || { echo "in $o"; return 1; } ;;
+		esac
+	done < <(find "$TC_BUILD/lib" "$TC_BUILD/stages" -name '*.o')
 }
 
 # Without their permission tiles kill the process; ldtilecfg and tilerelease
@@ -55,7 +67,7 @@ uses() {
 
 @test "a kind's only global symbol is its table" {
 	local kind
-	for kind in generic avx2 avx512 amx; do
+	for kind in generic avx2 avx512 avx512vnni amx; do
 		# AddressSanitizer adds a marker of its own to each.
 		nm -g --defined-only "$TC_BUILD/lib/kernel/$kind.o" | awk '{ print $NF }' | grep -v '^__odr_asan' >symbols
 		[ "$(cat symbols)" = "tc_kernels_$kind" ] || { echo "$kind.o:"; cat symbols; return 1; }

@@ -1,10 +1,13 @@
 #include "base/thread.h"
 
+#include <assert.h>
 #include <immintrin.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -19,18 +22,23 @@ struct worker {
 	int id;
 };
 
+/* A loop is done when its iterations are: a worker that sleeps, or whose core
+ * another process has, is not waited for unless it is in the middle of one.
+ * So one that comes late may find another loop under way: the ticket says
+ * which loop an iteration belongs to, and only who gets the ticket of the loop
+ * that he saw runs it. */
 struct tc_pool {
 	int threads;
 	struct worker *workers;            /* threads - 1 of them: ids 1.. */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	atomic_uint round;                 /* grows with each loop */
-	atomic_int busy;                   /* workers not yet done with it */
+	_Atomic uint64_t ticket;           /* the loop's number << 32 | the next iteration */
+	atomic_size_t done;                /* iterations */
 	atomic_bool stop;
-	atomic_size_t next;                /* the next iteration to hand out */
-	size_t n;
-	void (*fn)(void *, size_t, int);
-	void *ctx;
+	/* Of the loop under way; changed only when none is. */
+	atomic_size_t n;
+	void (*_Atomic fn)(void *, size_t, int);
+	void *_Atomic ctx;
 };
 
 static int
@@ -61,15 +69,38 @@ tc_threads_allowed(void)
 	return n < 1 ? 1 : n > TC_THREADS_MAX ? TC_THREADS_MAX : n;
 }
 
-static void
-take_iterations(struct tc_pool *p, int id)
+static uint32_t
+loop_of(uint64_t ticket)
 {
-	for (;;) {
-		size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
+	return (uint32_t)(ticket >> 32);
+}
 
-		if (i >= p->n)
-			return;
-		p->fn(p->ctx, i, id);
+/* Wakes who waits for the loop's end. */
+static void
+tell(struct tc_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	pthread_cond_broadcast(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void
+take_iterations(struct tc_pool *p, int id, uint32_t loop)
+{
+	size_t n = atomic_load(&p->n);
+	void (*fn)(void *, size_t, int) = atomic_load(&p->fn);
+	void *ctx = atomic_load(&p->ctx);
+	uint64_t ticket = atomic_load(&p->ticket);
+
+	/* With a ticket of this loop in hand it is not over, so that what was
+	 * read above is its own. */
+	while (loop_of(ticket) == loop && (uint32_t)ticket < n) {
+		if (!atomic_compare_exchange_weak(&p->ticket, &ticket, ticket + 1))
+			continue;
+		fn(ctx, (uint32_t)ticket, id);
+		if (atomic_fetch_add(&p->done, 1) + 1 == n && id != 0)
+			tell(p);
+		ticket = atomic_load(&p->ticket);
 	}
 }
 
@@ -82,21 +113,34 @@ nanoseconds_since(const struct timespec *t0)
 	return (t.tv_sec - t0->tv_sec) * 1000000000L + (t.tv_nsec - t0->tv_nsec);
 }
 
-/* Waits until the pool's round is no longer seen; spins, then sleeps. */
+static bool
+is_over(struct tc_pool *p, uint32_t loop)
+{
+	(void)loop;
+	return atomic_load(&p->done) == atomic_load(&p->n);
+}
+
+static bool
+is_another(struct tc_pool *p, uint32_t loop)
+{
+	return loop_of(atomic_load(&p->ticket)) != loop;
+}
+
+/* Waits until it is so; spins, then sleeps. */
 static void
-wait_round(struct tc_pool *p, unsigned seen)
+wait_until(struct tc_pool *p, bool (*so)(struct tc_pool *, uint32_t), uint32_t loop)
 {
 	struct timespec t0;
 
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	while (nanoseconds_since(&t0) < SPIN_NANOSECONDS)
 		for (int i = 0; i < 64; i++) {
-			if (atomic_load_explicit(&p->round, memory_order_acquire) != seen)
+			if (so(p, loop))
 				return;
 			_mm_pause();
 		}
 	pthread_mutex_lock(&p->lock);
-	while (atomic_load_explicit(&p->round, memory_order_acquire) == seen)
+	while (!so(p, loop))
 		pthread_cond_wait(&p->wake, &p->lock);
 	pthread_mutex_unlock(&p->lock);
 }
@@ -106,65 +150,50 @@ work(void *arg)
 {
 	struct worker *w = arg;
 	struct tc_pool *p = w->pool;
-	unsigned seen = 0;
+	uint32_t seen = 0;
 
 	for (;;) {
-		wait_round(p, seen);
-		seen++;
+		wait_until(p, is_another, seen);
+		seen = loop_of(atomic_load(&p->ticket));
 		if (atomic_load(&p->stop))
 			return NULL;
-		take_iterations(p, w->id);
-		if (atomic_fetch_sub_explicit(&p->busy, 1, memory_order_acq_rel) == 1) {
-			pthread_mutex_lock(&p->lock);
-			pthread_cond_broadcast(&p->wake);
-			pthread_mutex_unlock(&p->lock);
-		}
+		take_iterations(p, w->id, seen);
 	}
 }
 
-static void
-next_round(struct tc_pool *p)
+/* Makes a loop the one under way; returns its number.  The old one's ticket is
+ * used up first, so that nobody takes what is written here for the old one's. */
+static uint32_t
+next_loop(struct tc_pool *p, size_t n, void (*fn)(void *, size_t, int), void *ctx)
 {
+	uint64_t old = (uint64_t)loop_of(atomic_load(&p->ticket)) << 32;
+
+	atomic_store(&p->ticket, old | UINT32_MAX);
+	atomic_store(&p->n, n);
+	atomic_store(&p->fn, fn);
+	atomic_store(&p->ctx, ctx);
+	atomic_store(&p->done, 0);
 	pthread_mutex_lock(&p->lock);
-	atomic_fetch_add_explicit(&p->round, 1, memory_order_release);
+	atomic_store(&p->ticket, old + (UINT64_C(1) << 32));
 	pthread_cond_broadcast(&p->wake);
 	pthread_mutex_unlock(&p->lock);
-}
-
-static void
-wait_all_done(struct tc_pool *p)
-{
-	struct timespec t0;
-
-	clock_gettime(CLOCK_MONOTONIC, &t0);
-	while (nanoseconds_since(&t0) < SPIN_NANOSECONDS)
-		for (int i = 0; i < 64; i++) {
-			if (atomic_load_explicit(&p->busy, memory_order_acquire) == 0)
-				return;
-			_mm_pause();
-		}
-	pthread_mutex_lock(&p->lock);
-	while (atomic_load_explicit(&p->busy, memory_order_acquire) != 0)
-		pthread_cond_wait(&p->wake, &p->lock);
-	pthread_mutex_unlock(&p->lock);
+	return loop_of(old) + 1;
 }
 
 void
 tc_pool_run(struct tc_pool *p, size_t n, void (*fn)(void *, size_t, int), void *ctx)
 {
+	uint32_t loop;
+
 	if (!p || p->threads == 1 || n <= 1) {
 		for (size_t i = 0; i < n; i++)
 			fn(ctx, i, 0);
 		return;
 	}
-	p->n = n;
-	p->fn = fn;
-	p->ctx = ctx;
-	atomic_store(&p->next, 0);
-	atomic_store(&p->busy, p->threads - 1);
-	next_round(p);
-	take_iterations(p, 0);
-	wait_all_done(p);
+	assert(n < UINT32_MAX);
+	loop = next_loop(p, n, fn, ctx);
+	take_iterations(p, 0, loop);
+	wait_until(p, is_over, loop);
 }
 
 int
@@ -212,7 +241,7 @@ tc_pool_close(struct tc_pool *p)
 	if (!p)
 		return;
 	atomic_store(&p->stop, true);
-	next_round(p);
+	next_loop(p, 0, NULL, NULL);
 	for (int i = 1; i < p->threads; i++)
 		pthread_join(p->workers[i - 1].thread, NULL);
 	pthread_cond_destroy(&p->wake);

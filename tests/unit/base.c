@@ -195,6 +195,36 @@ test_pool(int threads)
 	tc_pool_close(pool);
 }
 
+static void
+count_up(void *ctx, size_t i, int worker)
+{
+	(void)i;
+	(void)worker;
+	atomic_fetch_add((atomic_uint *)ctx, 1);
+}
+
+/* Short loops, each longer than the last: with more threads than there are
+ * cores, some come when their loop is over and the next one begins. */
+static void
+test_late_workers(void)
+{
+	enum { LOOPS = 40000, THREADS = 6 };
+	struct tc_pool *pool;
+	int right = 1;
+
+	if (tc_pool_open(&pool, THREADS, &err) < 0)
+		exit(1);
+	for (unsigned l = 0; l < LOOPS; l++) {
+		atomic_uint counts[2] = { 0, 0 };
+		unsigned n = 2 + l % 7;
+
+		tc_pool_run(pool, n, count_up, &counts[l % 2]);
+		right &= atomic_load(&counts[l % 2]) == n && atomic_load(&counts[!(l % 2)]) == 0;
+	}
+	tc_pool_close(pool);
+	ok(right, "workers that come late run nothing twice, and nothing of another loop");
+}
+
 int
 main(void)
 {
@@ -206,5 +236,6 @@ main(void)
 	ok(tc_threads_allowed() >= 1 && tc_threads_allowed() <= TC_THREADS_MAX, "some threads are allowed");
 	for (int threads = 0; threads <= 5; threads++) /* 0: no pool at all */
 		test_pool(threads);
+	test_late_workers();
 	return done_testing();
 }
