@@ -13,4 +13,6 @@
 #define LOOKUP(table, q)                                                                                \
 	((vf)_mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)(q)),          \
 	    _mm256_permutevar8x32_ps(_mm256_loadu_ps((table) + 8), (__m256i)(q)), (__m256)((q) << 28)))
+#define MAX(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
+#define MIN(a, b) ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #include "kernel/body.h"

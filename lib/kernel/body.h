@@ -3,7 +3,7 @@
  * row), MR (rows in flight: MR * NV accumulators must fit the registers),
  * FMA, and where the CPU has them WIDEN_U16 and WIDEN_I8 (W
  * numbers of 16 or 8 bits to 32), FROM_F16 (W halves to floats) and LOOKUP (of a table of 16 floats, by the
- * lowest 4 bits of W 32-bit numbers).  A kind with products of its own defines
+ * lowest 4 bits of W 32-bit numbers), MAX and MIN.  A kind with products of its own defines
  * OWN_PRODUCTS, and matmul() and peak() itself. */
 #include <float.h>
 #include <math.h>
@@ -60,10 +60,25 @@ choose(vi mask, vf a, vf b)
 	return (vf)(((vi)a & mask) | ((vi)b & ~mask));
 }
 
+/* a > b ? a : b, and a < b ? a : b: of NaN and another the second. */
 ALWAYS_INLINE vf
 max_of(vf a, vf b)
 {
+#ifdef MAX
+	return MAX(a, b);
+#else
 	return choose(a > b, a, b);
+#endif
+}
+
+ALWAYS_INLINE vf
+min_of(vf a, vf b)
+{
+#ifdef MIN
+	return MIN(a, b);
+#else
+	return choose(a < b, a, b);
+#endif
 }
 
 /* Lanes i and i ^ distance change places. */
@@ -298,8 +313,7 @@ exp_of(vf x)
 	vi low = x < splat(EXP_LOW);
 	vf magic = splat(0x1.8p23f), k, r, p;
 
-	x = choose(x > splat(EXP_HIGH), splat(EXP_HIGH), x);
-	x = choose(low, splat(EXP_LOW), x);
+	x = max_of(splat(EXP_LOW), min_of(splat(EXP_HIGH), x));
 	k = FMA(x, splat(0x1.715476p+0f), magic);
 	k -= magic;
 	r = FMA(k, splat(-0x1.62e4p-1f), x);          /* k times this is exact */

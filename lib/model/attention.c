@@ -146,9 +146,10 @@ attend_head(const struct head *h, const float *q, float *out)
 			kern->gemm(h->rows - r0, tc_min(kern->nr, hd - i), keys, h->scores + r0 * TC_KEY_TILE,
 			    TC_KEY_TILE, 1, h->v + i * h->capacity + key0 * kern->nr, h->sums + r0 * hd + i, hd, 1);
 	}
-	for (size_t r = 0; r < h->rows; r++)
-		for (size_t i = 0; i < hd; i++)
-			out[r * h->stride + i] = h->sums[r * hd + i] / h->total[r];
+	for (size_t r = 0; r < h->rows; r++) {
+		memcpy(out + r * h->stride, h->sums + r * hd, hd * sizeof(*out));
+		kern->scale(hd, 1 / h->total[r], out + r * h->stride);
+	}
 }
 
 struct attend {

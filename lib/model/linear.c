@@ -117,8 +117,11 @@ pack_panel(void *ctx, size_t p, int worker)
 		pack_code_bf16((uint8_t *)work, n, in, nr, k->bf16, dst);
 	} else if (packed) {
 		pack_code_f32((uint8_t *)work, n, in, nr, k->number, dst);
-	} else if (l->m.type == TC_PANEL_F32) {
+	} else if (k->w->format.dtype == TC_F32) {
 		pack_f32((const float *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
+	} else if (l->m.type == TC_PANEL_F32) {
+		tc_tensor_read_rows(k->w, row, n, (float *)work);
+		pack_f32((const float *)work, n, in, nr, NULL, dst);
 	} else {
 		pack_u16((const uint16_t *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
 	}
@@ -214,10 +217,16 @@ describe_codes(struct pack *k, struct tc_err *err)
 	return pack_scales(k, m, err);
 }
 
+/* Matrices up to this size are widened for many rows, since that costs time
+ * at every product; larger ones would cost memory. */
+enum { WIDEN_BYTES = 8 << 20 };
+
 static enum tc_panel
-dense_type(const struct tc_format *f)
+dense_type(const struct tc_format *f, size_t in, size_t out, enum tc_linear_use use)
 {
-	return f->dtype == TC_BF16 ? TC_PANEL_BF16 : f->dtype == TC_F16 ? TC_PANEL_F16 : TC_PANEL_F32;
+	if (f->dtype == TC_F32 || (use == TC_LINEAR_MANY && in * out <= WIDEN_BYTES / sizeof(float)))
+		return TC_PANEL_F32;
+	return f->dtype == TC_BF16 ? TC_PANEL_BF16 : TC_PANEL_F16;
 }
 
 /* What l holds: words for few rows; else numbers with their scales apart, or,
@@ -231,7 +240,7 @@ choose_form(struct pack *k, enum tc_linear_use use)
 	if (use == TC_LINEAR_FEW || (tc_kernels()->keeps_codes && tc_kernels()->keeps_codes(m)))
 		return;
 	m->bits = 0;
-	m->type = m->table ? TC_PANEL_F32 : TC_PANEL_BF16;
+	m->type = m->table || m->in * m->out <= WIDEN_BYTES / sizeof(float) ? TC_PANEL_F32 : TC_PANEL_BF16;
 	m->table = NULL;
 	if (m->group < TC_GROUP_WIDE) {
 		m->type = TC_PANEL_F32;
@@ -256,12 +265,17 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 	bool packed = w->format.encoding != TC_DENSE;
 
 	assert(row0 + nrows <= tc_tensor_rows(w));
-	l->m = (struct tc_matrix){ .in = tc_tensor_cols(w), .out = nrows, .type = dense_type(&w->format), .groups = 1 };
+	l->m = (struct tc_matrix){ .in = tc_tensor_cols(w), .out = nrows, .groups = 1 };
+	l->m.type = dense_type(&w->format, l->m.in, nrows, use);
 	if (packed) {
 		if (describe_codes(&k, err) < 0)
 			return -1;
 		choose_form(&k, use);
 		k.work_bytes = tc_round_up(nr * l->m.in, TC_ALIGN) + words_bytes(&k.codes);
+	} else if (w->format.dtype != TC_F32 && l->m.type == TC_PANEL_F32) {
+		k.work_bytes = nr * l->m.in * sizeof(float);
+	}
+	if (k.work_bytes) {
 		k.work = tc_alloc((size_t)tc_pool_threads(pool), k.work_bytes, err);
 		if (!k.work)
 			return -1;

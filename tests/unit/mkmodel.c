@@ -23,6 +23,7 @@
 struct args {
 	const char *dir, *arch, *dtype, *tokenizer;
 	long long layers, width, heads, kv_heads, ffn, vocab, positions, seed, shard_bytes;
+	double theta;
 	bool untied;
 };
 
@@ -35,7 +36,7 @@ static void
 usage(void)
 {
 	fputs("usage: mkmodel DIR [--arch qwen2|llama] [--layers N] [--width N] [--heads N]\n"
-	    "\t[--kv-heads N] [--ffn N] [--vocab N] [--positions N] [--untied]\n"
+	    "\t[--kv-heads N] [--ffn N] [--vocab N] [--positions N] [--theta X] [--untied]\n"
 	    "\t[--dtype bf16|f16|f32] [--seed N] [--shard-bytes N] [--tokenizer FILE]\n", stderr);
 	exit(TC_USAGE);
 }
@@ -53,6 +54,17 @@ number(const char *s)
 	return n;
 }
 
+static double
+real(const char *s)
+{
+	char *end;
+	double x = strtod(s, &end);
+
+	if (end == s || *end || !(x > 0))
+		usage();
+	return x;
+}
+
 static void
 parse(struct args *a, int argc, char **argv)
 {
@@ -60,6 +72,7 @@ parse(struct args *a, int argc, char **argv)
 		{ "arch", 1, NULL, 'a' }, { "layers", 1, NULL, 'l' }, { "width", 1, NULL, 'w' },
 		{ "heads", 1, NULL, 'h' }, { "kv-heads", 1, NULL, 'k' }, { "ffn", 1, NULL, 'f' },
 		{ "vocab", 1, NULL, 'v' }, { "positions", 1, NULL, 'p' }, { "untied", 0, NULL, 'u' },
+		{ "theta", 1, NULL, 'r' },
 		{ "dtype", 1, NULL, 'd' }, { "seed", 1, NULL, 's' }, { "shard-bytes", 1, NULL, 'b' },
 		{ "tokenizer", 1, NULL, 't' }, { NULL, 0, NULL, 0 }
 	};
@@ -75,6 +88,7 @@ parse(struct args *a, int argc, char **argv)
 		case 'f': a->ffn = number(optarg); break;
 		case 'v': a->vocab = number(optarg); break;
 		case 'p': a->positions = number(optarg); break;
+		case 'r': a->theta = real(optarg); break;
 		case 'u': a->untied = true; break;
 		case 'd': a->dtype = optarg; break;
 		case 's': a->seed = number(optarg); break;
@@ -157,7 +171,7 @@ write_config(const struct args *a, struct tc_config *c, struct tc_err *err)
 	    "max_position_embeddings", (json_int_t)a->positions, "num_attention_heads", (json_int_t)a->heads,
 	    "num_hidden_layers", (json_int_t)a->layers, "num_key_value_heads", (json_int_t)a->kv_heads,
 	    "rms_norm_eps", 1e-6,
-	    "rope_parameters", "rope_theta", 10000.0, "rope_type", "default",
+	    "rope_parameters", "rope_theta", a->theta, "rope_type", "default",
 	    "tie_word_embeddings", !a->untied,
 	    "vocab_size", (json_int_t)a->vocab);
 	char *s = NULL;
@@ -345,7 +359,7 @@ main(int argc, char **argv)
 {
 	static struct table table;
 	struct args a = { .arch = "qwen2", .dtype = "bf16", .layers = 2, .width = 64, .heads = 4, .kv_heads = 2,
-		.ffn = 160, .vocab = 320, .positions = 256, .seed = 1 };
+		.ffn = 160, .vocab = 320, .positions = 256, .theta = 10000, .seed = 1 };
 	struct tc_config c;
 	struct tc_rng rng;
 	struct tc_err err = {0};
