@@ -14,7 +14,7 @@ uses() {
 	while IFS= read -r o; do
 		n=$((n + 1))
 		case $o in
-		*/kernel/avx512.o | */kernel/amx.o) continue ;;
+		*/kernel/avx512.o | */kernel/avx512vnni.o | */kernel/amx.o) continue ;;
 		*/kernel/avx2.o) ;;
 		*) ! uses ymm "$o" || { echo "ymm in $o"; return 1; } ;;
 		esac
@@ -26,6 +26,7 @@ uses() {
 @test "the kinds do use the registers that they are for" {
 	uses ymm "$TC_BUILD/lib/kernel/avx2.o"
 	uses zmm "$TC_BUILD/lib/kernel/avx512.o"
+	uses zmm "$TC_BUILD/lib/kernel/avx512vnni.o"
 	uses zmm "$TC_BUILD/lib/kernel/amx.o"
 }
 
@@ -55,7 +56,7 @@ uses() {
 
 @test "a kind's only global symbol is its table" {
 	local kind
-	for kind in generic avx2 avx512 amx; do
+	for kind in generic avx2 avx512 avx512vnni amx; do
 		# AddressSanitizer adds a marker of its own to each.
 		nm -g --defined-only "$TC_BUILD/lib/kernel/$kind.o" | awk '{ print $NF }' | grep -v '^__odr_asan' >symbols
 		[ "$(cat symbols)" = "tc_kernels_$kind" ] || { echo "$kind.o:"; cat symbols; return 1; }
@@ -64,7 +65,7 @@ uses() {
 
 # A stage that answers --help does not get as far as choosing.
 @test "a kind that there is not is an error that names those there are" {
-	TC_CPU=sse9 fails 2 "sse9.*generic, avx2, avx512.*, amx" tc-ppl demo
+	TC_CPU=sse9 fails 2 "sse9.*generic, avx2, avx512, avx512vnni, amx" tc-ppl demo
 }
 
 @test "the amx kind is refused where the machine has no matrix unit" {
