@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "kernel/kernel.h"
+#include "kernel/tiles.h"
 #include "kinds.h"
 #include "matmul.h"
 #include "tap.h"
@@ -456,9 +457,20 @@ test_softmax(const struct tc_kernels *kern)
 
 /* ---- the table ---- */
 
+static int
+listed(const struct tc_kernels *list[], size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i]->name, name) == 0)
+			return 1;
+	return 0;
+}
+
 static void
 test_select(const struct tc_kernels *list[], size_t n)
 {
+	ok(listed(list, n, "amx") == (listed(list, n, "avx512") && tc_tiles_permitted()),
+	    "amx is among the kinds where there are tiles: its products of whole numbers are right");
 	ok(n >= 1 && !strcmp(list[0]->name, "generic"), "every machine runs the generic kind");
 	ok(tc_kernels_list(list, 1) == 1, "the list keeps to its length");
 	for (size_t i = 0; i < n; i++) {
