@@ -90,8 +90,9 @@ stands_in() {
 	OUT
 	export PATH=$PWD/stubs:$PATH TC_SHARED=$PWD
 	"$BENCH/llama" ppl >table 2>log
-	[ "$(grep -c '^ *\(perplexity\|the second half\|all scored\).* 10 .*x  .*%$' table)" -ge 3 ]
-	awk '/second half/ { r = $(NF - 2); sub("x", "", r); d = r - $(NF - 4) / $(NF - 3); exit !(d < 0.1 && d > -0.1) }' table
+	[ "$(grep -cE ' +[0-9]+ +10 +[0-9.]+x +[0-9]+x +- +[0-9]+%(  disturbed)?$' table)" -ge 3 ]
+	sed -nE 's/^  the second half.* ([0-9]+) +10 +([0-9.]+)x +10x .*/\1 \2/p' table >ratio
+	near "$(awk '{ print $1 / 10 }' ratio)" "$(awk '{ print $2 }' ratio)" 0.001
 	[ "$(ls models)" ]
 }
 
