@@ -277,10 +277,18 @@ gemm_any(load_fn *load_panel, size_t rows, size_t n, size_t k, const float *x, s
 
 static void
 gemm_f32(size_t rows, size_t n, size_t k, const float *x, size_t row_stride, size_t k_stride, const float *panel,
-    float *y, size_t ldy, int accumulate)
+    float *y, size_t ldy, int accumulate, const float *ahead)
 {
-	gemm_any(load_f32, rows, n, k, x, row_stride, k_stride, panel, y, ldy, accumulate,
-	    (struct ahead){ (const char *)panel, 0 });
+	size_t products = (rows + MR - 1) / MR;
+	struct ahead soon = { (const char *)(ahead ? ahead : panel), ahead && rows > 0 ? NR * sizeof(*ahead) / products : 0 };
+
+	/* A stride of 1 that the compiler knows of makes for fewer addresses. */
+	if (row_stride == 1)
+		gemm_any(load_f32, rows, n, k, x, 1, k_stride, panel, y, ldy, accumulate, soon);
+	else if (k_stride == 1)
+		gemm_any(load_f32, rows, n, k, x, row_stride, 1, panel, y, ldy, accumulate, soon);
+	else
+		gemm_any(load_f32, rows, n, k, x, row_stride, k_stride, panel, y, ldy, accumulate, soon);
 }
 
 #ifndef OWN_PRODUCTS

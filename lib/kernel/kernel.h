@@ -17,7 +17,7 @@
 enum tc_panel { TC_PANEL_F32, TC_PANEL_F16, TC_PANEL_BF16, TC_PANEL_CODES, TC_PANELS };
 extern const size_t tc_panel_bytes[TC_PANELS]; /* of an element; 0 for codes */
 
-#define TC_NR_MAX 64 /* no kind has wider panels */
+#define TC_NR_MAX 32 /* no kind has wider panels */
 
 /* Groups at least this wide have their scale applied to their sum, narrower
  * ones to each weight. */
@@ -99,9 +99,10 @@ struct tc_kernels {
 	 * ascending, one fused (generic: one rounded) multiply-add at a time,
 	 * started from 0 or, with accumulate, from what y holds.
 	 * x[r][i] is x[r * row_stride + i * k_stride]; panel is [k][nr]; y has
-	 * ldy floats a row. */
+	 * ldy floats a row.  ahead: NULL, or as many floats as the panel's, which
+	 * come into the cache meanwhile. */
 	void (*gemm)(size_t rows, size_t n, size_t k, const float *x, size_t row_stride, size_t k_stride, const float *panel,
-	    float *y, size_t ldy, int accumulate);
+	    float *y, size_t ldy, int accumulate, const float *ahead);
 
 	/* y = x / sqrt(mean(x^2) + eps) * w, n elements. */
 	void (*rms_norm)(size_t n, const float *x, const float *w, float eps, float *y);

@@ -118,7 +118,7 @@ compute_gemm(void *ctx, size_t i, int worker)
 	(void)i;
 	for (size_t r = 0; r < c->rounds; r++)
 		tc_kernels()->gemm(GEMM_ROWS, nr, GEMM_INPUTS, c->x + w * c->x_floats, GEMM_INPUTS, 1,
-		    c->panel + w * c->panel_floats, c->y + w * c->y_floats, nr, 0);
+		    c->panel + w * c->panel_floats, c->y + w * c->y_floats, nr, 0, NULL);
 }
 
 /* Rounds that take SHARE_SECONDS, up to a few times as long. */

@@ -105,7 +105,7 @@ tile_scores(const struct head *h, size_t r0, size_t key0, size_t keys, const flo
 
 	for (size_t j = 0; j < keys; j += kern->nr)
 		kern->gemm(h->rows - r0, kern->nr, h->head_dim, q + r0 * h->stride, h->stride, 1,
-		    h->k + (key0 + j) * h->head_dim, h->scores + r0 * TC_KEY_TILE + j, TC_KEY_TILE, 0);
+		    h->k + (key0 + j) * h->head_dim, h->scores + r0 * TC_KEY_TILE + j, TC_KEY_TILE, 0, NULL);
 	for (size_t r = r0; r < h->rows; r++) {
 		float *s = h->scores + r * TC_KEY_TILE;
 		size_t pos = position(h, r), end = tc_min(pos - key0 + 1, TC_KEY_TILE);
@@ -144,7 +144,7 @@ attend_head(const struct head *h, const float *q, float *out)
 		}
 		for (size_t i = 0; i < hd; i += kern->nr)
 			kern->gemm(h->rows - r0, tc_min(kern->nr, hd - i), keys, h->scores + r0 * TC_KEY_TILE,
-			    TC_KEY_TILE, 1, h->v + i * h->capacity + key0 * kern->nr, h->sums + r0 * hd + i, hd, 1);
+			    TC_KEY_TILE, 1, h->v + i * h->capacity + key0 * kern->nr, h->sums + r0 * hd + i, hd, 1, NULL);
 	}
 	for (size_t r = 0; r < h->rows; r++) {
 		memcpy(out + r * h->stride, h->sums + r * hd, hd * sizeof(*out));

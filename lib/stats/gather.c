@@ -46,9 +46,11 @@ sum_channels(void *ctx, size_t i, int worker)
 
 /* The Hessian is the sum over tokens of x x^T, its lower triangle kept.  The
  * tokens are gathered in panels of nr channels, and a product of two panels
- * is a tile of the sum; some columns of tiles are made together, so that a
- * panel of rows is read once for all of them, some tokens at a time. */
-enum { HESSIAN_COLUMNS = 4, HESSIAN_TOKENS = 256 };
+ * is a tile of the sum.  Squares of tiles are made together, some tokens at a
+ * time, so that these panels' tokens stay in the cache for all of them; the
+ * tokens' sums are added to the tiles, so that a tile's error grows with their
+ * number and not with that of all tokens. */
+enum { HESSIAN_SQUARE = 4, HESSIAN_TOKENS = 128 };
 
 static void
 hessian_pack(void *ctx, size_t p, int worker)
@@ -78,40 +80,64 @@ hessian_store(const struct leaf *l, size_t i, size_t j, const float *tile)
 	}
 }
 
+/* The square of tiles of panels i0.. against panels j0.., those on or below
+ * the diagonal. */
+static void
+hessian_square(const struct leaf *l, size_t i0, size_t j0, size_t panels)
+{
+	const struct tc_kernels *kern = tc_kernels();
+	size_t nr = kern->nr, ni = tc_min(HESSIAN_SQUARE, panels - i0), nj = tc_min(HESSIAN_SQUARE, panels - j0);
+	float tile[HESSIAN_SQUARE][HESSIAN_SQUARE][TC_NR_MAX * TC_NR_MAX] __attribute__((aligned(TC_ALIGN)));
+	float part[TC_NR_MAX * TC_NR_MAX] __attribute__((aligned(TC_ALIGN)));
+
+	for (size_t t = 0; t < l->rows; t += HESSIAN_TOKENS) {
+		size_t some = tc_min(HESSIAN_TOKENS, l->rows - t), next = t + some;
+
+		for (size_t j = 0; j < nj; j++)
+			for (size_t i = i0 == j0 ? j : 0; i < ni; i++) {
+				/* Meanwhile the next tokens come: of the rows' panels with
+				 * the first column, of the columns' with the second. */
+				size_t p = j == 0 ? i0 + i : j0 + i;
+				const float *ahead = j < 2 && p < panels && next + some <= l->rows ? l->panels + (p * l->rows + next) * nr : NULL;
+
+				kern->gemm(nr, nr, some, l->panels + ((i0 + i) * l->rows + t) * nr, 1, nr,
+				    l->panels + ((j0 + j) * l->rows + t) * nr, t == 0 ? tile[i][j] : part, nr, 0, ahead);
+				if (t > 0)
+					kern->add(nr * nr, part, tile[i][j]);
+			}
+	}
+	for (size_t j = 0; j < nj; j++)
+		for (size_t i = i0 == j0 ? j : 0; i < ni; i++)
+			hessian_store(l, i0 + i, j0 + j, tile[i][j]);
+}
+
 static void
 hessian_columns(void *ctx, size_t block, int worker)
 {
 	const struct leaf *l = ctx;
-	const struct tc_kernels *kern = tc_kernels();
-	size_t nr = kern->nr, panels = (l->dim + nr - 1) / nr, j0 = block * HESSIAN_COLUMNS, t, some;
-	float tile[HESSIAN_COLUMNS][TC_NR_MAX * TC_NR_MAX] __attribute__((aligned(TC_ALIGN)));
+	size_t panels = (l->dim + tc_kernels()->nr - 1) / tc_kernels()->nr;
 
 	(void)worker;
-	for (size_t i = j0; i < panels; i++) {
-		size_t n = tc_min(HESSIAN_COLUMNS, i + 1 - j0);
-
-		for (t = 0; t < l->rows; t += some) {
-			some = tc_min(HESSIAN_TOKENS, l->rows - t);
-			for (size_t j = 0; j < n; j++)
-				kern->gemm(nr, nr, some, l->panels + (i * l->rows + t) * nr, 1, nr,
-				    l->panels + ((j0 + j) * l->rows + t) * nr, tile[j], nr, t > 0);
-		}
-		for (size_t j = 0; j < n; j++)
-			hessian_store(l, i, j0 + j, tile[j]);
-	}
+	for (size_t i0 = block * HESSIAN_SQUARE; i0 < panels; i0 += HESSIAN_SQUARE)
+		hessian_square(l, i0, block * HESSIAN_SQUARE, panels);
 }
 
 static int
-hessian(struct leaf *l, struct tc_pool *pool, struct tc_err *err)
+hessian(struct tc_gather *g, struct leaf *l, struct tc_err *err)
 {
-	size_t nr = tc_kernels()->nr, panels = (l->dim + nr - 1) / nr;
+	size_t nr = tc_kernels()->nr, panels = (l->dim + nr - 1) / nr, size_bytes = panels * nr * l->rows * sizeof(float);
 
-	l->panels = tc_alloc(panels * nr, l->rows * sizeof(float), err);
-	if (!l->panels)
-		return -1;
-	tc_pool_run(pool, panels, hessian_pack, l);
-	tc_pool_run(pool, (panels + HESSIAN_COLUMNS - 1) / HESSIAN_COLUMNS, hessian_columns, l);
-	free(l->panels);
+	if (size_bytes > g->panels_bytes) {
+		free(g->panels);
+		g->panels_bytes = 0;
+		g->panels = tc_alloc(size_bytes, 1, err);
+		if (!g->panels)
+			return -1;
+		g->panels_bytes = size_bytes;
+	}
+	l->panels = g->panels;
+	tc_pool_run(g->pool, panels, hessian_pack, l);
+	tc_pool_run(g->pool, (panels + HESSIAN_SQUARE - 1) / HESSIAN_SQUARE, hessian_columns, l);
 	return 0;
 }
 
@@ -124,15 +150,16 @@ add_leaf(struct tc_gather *g, enum tc_site site, enum tc_stat_kind kind, size_t 
 
 	if (tree->n == 0)
 		tc_tree_init(tree, kind, dim);
-	l.value = tc_zalloc(tc_stat_values(kind, dim), tc_dtypes[tc_stat_dtype(kind)].size_bytes, err);
+	l.value = tc_alloc(tc_stat_values(kind, dim), tc_dtypes[tc_stat_dtype(kind)].size_bytes, err);
 	if (!l.value)
 		return -1;
 	if (kind == TC_STAT_HESSIAN) {
-		if (hessian(&l, g->pool, err) < 0) {
+		if (hessian(g, &l, err) < 0) {
 			free(l.value);
 			return -1;
 		}
 	} else {
+		memset(l.value, 0, tc_stat_values(kind, dim) * tc_dtypes[tc_stat_dtype(kind)].size_bytes);
 		tc_pool_run(g->pool, (dim + CHANNELS - 1) / CHANNELS, sum_channels, &l);
 	}
 	if (tc_first_not_finite(tc_stat_dtype(kind), l.value, tc_stat_values(kind, dim)) >= 0) {
@@ -194,4 +221,7 @@ tc_gather_clear(struct tc_gather *g)
 	for (int s = 0; s < TC_SITES; s++)
 		for (int k = 0; k < TC_STAT_KINDS; k++)
 			tc_tree_free(&g->tree[s][k]);
+	free(g->panels);
+	g->panels = NULL;
+	g->panels_bytes = 0;
 }

@@ -13,12 +13,14 @@ struct tc_gather {
 	bool kind[TC_STAT_KINDS]; /* which statistics */
 	struct tc_tree tree[TC_SITES][TC_STAT_KINDS];
 	struct tc_err err;    /* of the hook, which cannot fail itself */
+	float *panels;        /* a sequence's tokens for a Hessian, kept for the next */
+	size_t panels_bytes;
 };
 
 /* A hook for tc_exec_block(): ctx is a struct tc_gather.  Each sequence is a
  * leaf: squares and magnitudes are summed in f64 over its tokens in order,
- * the Hessian sum x x^T in f32 by the matmul kernel (one fused multiply-add a
- * token), leaves are added in the tree. */
+ * the Hessian sum x x^T in f32 by the matmul kernel, leaves are added in the
+ * tree. */
 void tc_gather_hook(void *ctx, enum tc_site site, size_t seq, const float *x, size_t rows, size_t dim);
 
 /* The record of one statistic; its part is allocated, released by
@@ -26,7 +28,7 @@ void tc_gather_hook(void *ctx, enum tc_site site, size_t seq, const float *x, si
 int tc_gather_record(const struct tc_gather *g, enum tc_site site, enum tc_stat_kind kind, int block, int place, struct tc_record *r, struct tc_err *err) TC_MUST_CHECK;
 void tc_gather_record_free(struct tc_record *r);
 
-/* Forgets the sums. */
+/* Forgets the sums and frees all memory. */
 void tc_gather_clear(struct tc_gather *g);
 
 #endif

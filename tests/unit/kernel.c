@@ -101,7 +101,7 @@ gemm_rows_one_by_one(struct gemm *g)
 	for (size_t r = 0; r < ROWS; r++) {
 		const float *x = g->x + r * g->row_stride;
 
-		g->kern->gemm(1, nr, g->k, x, g->row_stride, g->k_stride, g->panel, g->want + r * nr, nr, g->accumulate);
+		g->kern->gemm(1, nr, g->k, x, g->row_stride, g->k_stride, g->panel, g->want + r * nr, nr, g->accumulate, NULL);
 		for (size_t j = 0; j < nr; j++) {
 			double sum = g->accumulate ? (double)g->start[r * nr + j] : 0, size = fabs(sum);
 
@@ -129,7 +129,7 @@ gemm_part(const struct gemm *g, size_t rows, size_t n)
 	guard(y, (ROWS + 2) * ldy);
 	for (size_t r = 0; r < rows; r++)
 		memcpy(y + (r + 1) * ldy, g->start + r * nr, n * sizeof(*y));
-	g->kern->gemm(rows, n, g->k, g->x, g->row_stride, g->k_stride, g->panel, y + ldy, ldy, g->accumulate);
+	g->kern->gemm(rows, n, g->k, g->x, g->row_stride, g->k_stride, g->panel, y + ldy, ldy, g->accumulate, rows % 2 ? g->panel : NULL);
 	right &= guarded(y, ldy) && guarded(y + (rows + 1) * ldy, (ROWS + 1 - rows) * ldy);
 	for (size_t r = 0; r < rows; r++)
 		right &= same_bits(y + (r + 1) * ldy, g->want + r * nr, n) && guarded(y + (r + 1) * ldy + n, ldy - n);
