@@ -35,7 +35,8 @@ CFLAGS_ALL = $(CSTD) $(OPT) $(WARN) $(FP) $(SANITIZE) -Ilib $(PKG_CFLAGS) $(CFLA
 LDLIBS_ALL = $(LDFLAGS) $(SANITIZE) $(PKG_LIBS) -lm -pthread
 
 # One file a CPU kind, each with its own flags and no other file with them.
-KERNEL_OPT = -O3
+# Sanitized ones take minutes at -O3.
+KERNEL_OPT = $(if $(SANITIZE),-O1,-O3)
 $(BUILD)/lib/kernel/generic.o: KIND_FLAGS = $(KERNEL_OPT)
 $(BUILD)/lib/kernel/avx2.o: KIND_FLAGS = $(KERNEL_OPT) -mavx2 -mfma -mf16c
 AVX512 = -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
