@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Makes tests/fixtures/arch/NAME: tiny random checkpoints of every architecture
-and rope scaling, with the logits that PyTorch computes in double precision.
+and rope scaling, with the logits that PyTorch computes in double precision;
+and tests/fixtures/bf16/NAME: copies of those and of tests/fixtures/tiny/NAME
+with their weights rounded to bf16, and the logits of the rounded weights.
 
 Run by hand (pip install torch transformers); the results are committed.
-Use: tests/make-fixtures.py [NAME ...]"""
+Use: tests/make-fixtures.py [NAME | bf16/NAME ...]"""
 import json
 import os
 import sys
@@ -11,8 +13,10 @@ import sys
 import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "arch")
+FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
+ROOT = os.path.join(FIXTURES, "arch")
 VOCAB, TOKENS = 96, 40
 
 BASE = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=56, num_hidden_layers=3,
@@ -51,6 +55,8 @@ MODELS = {
     "llama-bias": (tf.LlamaConfig, dict(attention_bias=True, mlp_bias=True)),
 }
 
+TINY = ["qwen2", "llama", "gemma2", "gpt2"]  # tests/fixtures/tiny, whose checkpoints are given
+
 
 def make(name):
     kind, more = MODELS[name]
@@ -75,5 +81,44 @@ def make(name):
     print(name, sum(p.numel() for p in model.parameters()), float(logits.abs().max()))
 
 
-for name in sys.argv[1:] or MODELS:
-    make(name)
+class AllDouble(TorchFunctionMode):
+    """transformers computes norms, softmax and rope's angles in float32
+    whatever the weights' type, which moves logits of tests/fixtures/tiny by up
+    to 2e-5: within this those are double too."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        def wide(x):
+            return torch.float64 if x is torch.float32 else x
+
+        if function is torch.Tensor.float:
+            function = torch.Tensor.double
+        return function(*map(wide, args), **{k: wide(v) for k, v in (kwargs or {}).items()})
+
+
+def round_weights(name):
+    source = os.path.join(FIXTURES, "arch" if name in MODELS else "tiny", name)
+    directory = os.path.join(FIXTURES, "bf16", name)
+    os.makedirs(directory, exist_ok=True)
+    weights = load_file(os.path.join(source, "model.safetensors"))
+    save_file({k: w.bfloat16() for k, w in weights.items()}, os.path.join(directory, "model.safetensors"), {"format": "pt"})
+    with open(os.path.join(source, "config.json")) as f:
+        config = json.load(f)
+    with open(os.path.join(directory, "config.json"), "w") as f:
+        json.dump(config | {"dtype": "bfloat16"}, f, indent=2)
+        f.write("\n")
+    # As float32, which holds the rounded weights: only they are rounded, not
+    # what a model computes when it is made.
+    model = tf.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    # The beginning of one sequence is enough, and small.
+    ids = load_file(os.path.join(source, "ref.safetensors"))["input_ids"][:1, :TOKENS].contiguous()
+    with torch.no_grad(), AllDouble():
+        logits = model.eval().double()(ids.long()).logits
+    save_file({"input_ids": ids, "logits_f64": logits.contiguous()}, os.path.join(directory, "ref.safetensors"))
+    print("bf16/" + name, float(logits.abs().max()))
+
+
+for name in sys.argv[1:] or [*MODELS, *("bf16/" + n for n in [*TINY, *MODELS])]:
+    if name.startswith("bf16/"):
+        round_weights(name.removeprefix("bf16/"))
+    else:
+        make(name)

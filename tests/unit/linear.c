@@ -10,6 +10,9 @@
 #include "tap.h"
 
 enum { OUT = 75, ROWS = 20, IN_MOST = 272 };
+/* More weights than are widened for many rows. */
+enum { LARGE_OUT = 2060, LARGE_IN = 1024 };
+#define LARGE_BOUND 0.01 /* of the bound for worst cases, far from which many inputs are */
 
 static struct tc_rng rng;
 static struct tc_err err;
@@ -31,9 +34,9 @@ random_scales(enum tc_dtype dtype, size_t n, double low, double high, void *to)
 
 /* A tensor of random parts; free each part's data. */
 static struct tc_tensor
-random_tensor(struct tc_format f, size_t in)
+random_tensor(struct tc_format f, size_t out, size_t in)
 {
-	struct tc_tensor t = { .name = "w", .role = TC_ROLE_Q, .ndim = 2, .shape = { OUT, in }, .format = f };
+	struct tc_tensor t = { .name = "w", .role = TC_ROLE_Q, .ndim = 2, .shape = { out, in }, .format = f };
 
 	if (tc_tensor_layout(&t, &err) < 0)
 		exit(1);
@@ -56,6 +59,13 @@ random_tensor(struct tc_format f, size_t in)
 	return t;
 }
 
+static void
+free_parts(struct tc_tensor *t)
+{
+	for (int i = 0; i < t->nparts; i++)
+		free((void *)t->part[i].data);
+}
+
 static float *
 run(const struct tc_tensor *t, enum tc_linear_use use, size_t row0, size_t nrows, size_t rows, const float *x, struct tc_pool *pool)
 {
@@ -71,27 +81,28 @@ run(const struct tc_tensor *t, enum tc_linear_use use, size_t row0, size_t nrows
 	return y;
 }
 
-/* Largest error in units of (in + 4) 2^-23 sum |x w|, the weights those of
- * tc_tensor_read_rows() and a group's shift counted apart. */
+/* Largest error of rows rows in units of (in + 4) 2^-23 sum |x w|, the weights
+ * those of tc_tensor_read_rows() and a group's shift counted apart. */
 static double
-distance(const struct tc_tensor *t, const float *x, const float *y)
+distance(const struct tc_tensor *t, size_t rows, const float *x, const float *y)
 {
-	size_t in = tc_tensor_cols(t);
-	float *w = malloc(OUT * in * sizeof(*w));
+	size_t in = tc_tensor_cols(t), out = tc_tensor_rows(t);
+	float *w = malloc(out * in * sizeof(*w));
 	double most = 0, largest = 0;
 
-	tc_tensor_read_rows(t, 0, OUT, w);
-	for (size_t i = 0; i < OUT * in; i++)
+	tc_tensor_read_rows(t, 0, out, w);
+	for (size_t i = 0; i < out * in; i++)
 		largest = fmax(largest, fabs((double)w[i]));
-	for (size_t r = 0; r < ROWS; r++)
-		for (size_t j = 0; j < OUT; j++) {
-			double sum = 0, size = 0;
+	for (size_t r = 0; r < rows; r++)
+		for (size_t j = 0; j < out; j++) {
+			double sum = 0, size = 0, d;
 
 			for (size_t i = 0; i < in; i++) {
 				sum += (double)x[r * in + i] * (double)w[j * in + i];
 				size += fabs((double)x[r * in + i]) * largest;
 			}
-			most = fmax(most, fabs(sum - (double)y[r * OUT + j]) / (size * (double)(in + 4)) * 0x1p23);
+			d = fabs(sum - (double)y[r * out + j]) / (size * (double)(in + 4)) * 0x1p23;
+			most = isnan(d) ? INFINITY : fmax(most, d);
 		}
 	free(w);
 	return most;
@@ -105,12 +116,12 @@ test_format(struct tc_format f, const char *name, struct tc_pool *pool)
 	int same = 1;
 
 	for (size_t k = 0; k < sizeof(ins) / sizeof(ins[0]); k++) {
-		struct tc_tensor t = random_tensor(f, ins[k]);
+		struct tc_tensor t = random_tensor(f, OUT, ins[k]);
 		float x[ROWS * IN_MOST], *many, *y;
 
 		random_scales(TC_F32, ROWS * ins[k], -1, 1, x);
 		many = run(&t, TC_LINEAR_MANY, 0, OUT, ROWS, x, NULL);
-		most = fmax(most, distance(&t, x, many));
+		most = fmax(most, distance(&t, ROWS, x, many));
 		for (size_t rows = 1; rows <= ROWS; rows += rows < 9 ? 1 : 11) {
 			y = run(&t, TC_LINEAR_FEW, 0, OUT, rows, x, rows % 2 ? pool : NULL);
 			same &= memcmp(y, many, rows * OUT * sizeof(*y)) == 0;
@@ -121,17 +132,54 @@ test_format(struct tc_format f, const char *name, struct tc_pool *pool)
 		same &= memcmp(y, many + 11, 40 * sizeof(*y)) == 0;
 		free(y);
 		free(many);
-		for (int i = 0; i < t.nparts; i++)
-			free((void *)t.part[i].data);
+		free_parts(&t);
 	}
 	ok(most <= 1, "%s: %s: a linear layer multiplies by the tensor's weights (%.3f of the bound)", tc_kernels_name(), name,
 	    most);
 	ok(same, "%s: %s: prepared for many rows or for few, the same bits", tc_kernels_name(), name);
 }
 
+/* A matrix too large to be widened is held otherwise for many rows. */
+static void
+test_large(struct tc_format f, const char *name, struct tc_pool *pool)
+{
+	static const size_t few[] = { 1, 3, ROWS };
+	static float x[ROWS * LARGE_IN];
+	struct tc_tensor t = random_tensor(f, LARGE_OUT, LARGE_IN);
+	float *many, *y;
+	double most;
+	int same = 1;
+
+	random_scales(TC_F32, ROWS * LARGE_IN, -1, 1, x);
+	many = run(&t, TC_LINEAR_MANY, 0, LARGE_OUT, ROWS, x, pool);
+	most = distance(&t, 1, x, many);
+	for (size_t i = 0; i < sizeof(few) / sizeof(few[0]); i++) {
+		y = run(&t, TC_LINEAR_FEW, 0, LARGE_OUT, few[i], x, pool);
+		same &= memcmp(y, many, few[i] * LARGE_OUT * sizeof(*y)) == 0;
+		free(y);
+	}
+	free(many);
+	free_parts(&t);
+	ok(most <= LARGE_BOUND, "%s: a large matrix: %s: multiplies by the tensor's weights (%.4f of the bound)",
+	    tc_kernels_name(), name, most);
+	ok(same, "%s: a large matrix: %s: prepared for many rows or for few, the same bits", tc_kernels_name(), name);
+}
+
 int
 main(void)
 {
+	static const struct {
+		const char *name;
+		struct tc_format f;
+	} large[] = {
+		{ "f16", { .dtype = TC_F16 } },
+		{ "bf16", { .dtype = TC_BF16 } },
+		{ "4 bits, group 128", { TC_UNIFORM, TC_F16, 4, 128, TC_ZERO_INT } },
+		{ "8 bits, group 128", { TC_UNIFORM, TC_F16, 8, 128, TC_ZERO_INT } },
+		{ "3 bits, group 64, minimum", { TC_UNIFORM, TC_F16, 3, 64, TC_ZERO_MIN } },
+		{ "4 bits, group 16", { TC_UNIFORM, TC_F16, 4, 16, TC_ZERO_INT } },
+		{ "a codebook of 4 bits", { TC_CODEBOOK, TC_F16, 4, 64, TC_ZERO_NONE } },
+	};
 	static const uint64_t groups[] = { 16, 32, 48, TC_GROUP_ROW, TC_GROUP_TENSOR };
 	const struct tc_kernels *list[8];
 	size_t n = kinds_to_test(list, 8);
@@ -159,6 +207,8 @@ main(void)
 			snprintf(name, sizeof(name), "a codebook of %d bits", bits);
 			test_format((struct tc_format){ TC_CODEBOOK, TC_F16, bits, bits == 2 ? 16 : 64, TC_ZERO_NONE }, name, pool);
 		}
+		for (size_t l = 0; l < sizeof(large) / sizeof(large[0]); l++)
+			test_large(large[l].f, large[l].name, pool);
 	}
 	tc_pool_close(pool);
 	return done_testing();
