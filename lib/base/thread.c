@@ -16,6 +16,9 @@
  * of a pipe share the cores. */
 #define SPIN_NANOSECONDS 50000
 
+/* Kernels keep what they rearrange on the stack: up to 700 KiB. */
+#define STACK_BYTES ((size_t)4 << 20)
+
 struct worker {
 	struct tc_pool *pool;
 	pthread_t thread;
@@ -207,6 +210,7 @@ tc_pool_open(struct tc_pool **out, int n, struct tc_err *err)
 {
 	struct tc_pool *p = calloc(1, sizeof(*p));
 	sigset_t all, old;
+	pthread_attr_t attr;
 
 	*out = NULL;
 	if (!p)
@@ -220,17 +224,20 @@ tc_pool_open(struct tc_pool **out, int n, struct tc_err *err)
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->wake, NULL);
 	/* Signals go to the main thread. */
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (int i = 1; i < n; i++) {
 		struct worker *w = &p->workers[i - 1];
 
 		*w = (struct worker){ .pool = p, .id = i };
-		if (pthread_create(&w->thread, NULL, work, w) != 0)
+		if (pthread_create(&w->thread, &attr, work, w) != 0)
 			break; /* fewer threads, the same result */
 		p->threads++;
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
 	*out = p;
 	return 0;
 }

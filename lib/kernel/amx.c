@@ -44,6 +44,7 @@
  * bits.  To unpack these takes about as long, beside it. */
 #define KIND amx
 #define OWN_PRODUCTS
+#define BF16_UNIT /* to which f32 is three parts */
 #include "kernel/avx512.h"
 #include "kernel/kernel.h"
 #include "kernel/tiles.h"

@@ -210,6 +210,8 @@ ALWAYS_INLINE void
 unpack_even(__m512i table, const int bits, const uint32_t *words, size_t steps, const struct later *later,
     tile (*to)[HALVES])
 {
+	const int codes = 16 / bits;
+
 	for (size_t s = 0; s < steps; s++, words += bits * NR, to++)
 		UNROLL for (int half = 0; half < bits; half++)
 			UNROLL for (size_t h = 0; h < HALVES; h++) {
@@ -218,8 +220,8 @@ unpack_even(__m512i table, const int bits, const uint32_t *words, size_t steps, 
 				__m512i q = bits == 1 ? a : half % 2 ? _mm512_mask_blend_epi16(UPPER, _mm512_srli_epi32(a, 16), b) :
 				    _mm512_mask_blend_epi16(UPPER, a, _mm512_slli_epi32(b, 16));
 
-				UNROLL for (int i = 0; i < 16 / bits; i++) {
-					size_t t = (size_t)(half * 16 / bits + i);
+				UNROLL for (int i = 0; i < codes; i++) {
+					size_t t = (size_t)(half * codes + i);
 
 					if (h == 0)
 						ask_for(later, s * TILE_ROWS + t);

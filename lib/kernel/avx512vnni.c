@@ -210,7 +210,7 @@ struct group {
 				__VA_ARGS__
 
 /* 2^e (S2 2^16 + S1 2^8 + S0); the last two fit a whole number: of codes of b
- * bits, a group's n has n 2^b 2^7 2^8 < 2^31. */
+ * bits, n in a group, they are at most n 2^(b - 1) 2^7 (2^8 + 1), about 2^30. */
 ALWAYS_INLINE vf
 joined(const __m512i s[DIGITS], float unit)
 {

@@ -557,6 +557,9 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.name = NAME(KIND),
 	.nr = NR,
 	.matmul = matmul,
+#ifndef BF16_UNIT
+	.likes_f32 = 1,
+#endif
 #ifdef KEEPS_CODES
 	.keeps_codes = KEEPS_CODES,
 #endif

@@ -1,8 +1,8 @@
 /* kernel.h - the inner loops, one table of functions per CPU kind.
  *
- * Every kind's file (generic.c, avx2.c, avx512.c, amx.c) includes body.h with
- * its own vector type and is compiled with its own flags; dispatch.c chooses
- * at run time.  On one kind, an output element is computed by the same
+ * Every kind's file (generic.c, avx2.c, avx512.c, avx512vnni.c, amx.c) includes
+ * body.h with its own vector type and is compiled with its own flags;
+ * dispatch.c chooses at run time.  On one kind, an output element is computed by the same
  * operations in the same order however many rows are asked for, so one token
  * or 512 give the same bits; between kinds the bits differ by rounding. */
 #ifndef TC_KERNEL_KERNEL_H
@@ -46,7 +46,7 @@ extern const size_t tc_panel_bytes[TC_PANELS]; /* of an element; 0 for codes */
 struct tc_matrix {
 	size_t in, out;
 	enum tc_panel type;
-	int bits;               /* codes: 1 to 6, or 8 */
+	int bits;               /* codes: 1 to 8 */
 	const float *table;     /* codes: [2^bits], or NULL */
 	const void *panels;     /* aligned to 64 bytes */
 	size_t panel_bytes;     /* from one to the next */
@@ -86,6 +86,8 @@ struct tc_kernels {
 	 * group_sums(), where tc_matrix_wants_sums(). */
 	void (*matmul)(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, const float *x, size_t ldx,
 	    const float *sums, float *y, size_t ldy);
+	/* Many rows go through f32 panels faster than through narrower ones. */
+	int likes_f32;
 	/* NULL, or whether a matrix of codes is to stay one for many rows too:
 	 * its numbers held otherwise would give other bits. */
 	int (*keeps_codes)(const struct tc_matrix *m);

@@ -237,7 +237,7 @@ gemm_part(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, si
 	}
 }
 
-/* total = total s + part, as struct tc_matrix says, for one group of a panel. */
+/* total + s part + m sum, as struct tc_matrix says, for one group of a panel. */
 static void
 add_group(const struct tc_matrix *m, size_t p, size_t g, size_t rows, const float *part, const float *sums, float *total)
 {

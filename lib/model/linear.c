@@ -221,16 +221,22 @@ describe_codes(struct pack *k, struct tc_err *err)
  * at every product; larger ones would cost memory. */
 enum { WIDEN_BYTES = 8 << 20 };
 
+static bool
+is_widened(size_t in, size_t out)
+{
+	return tc_kernels()->likes_f32 && in * out <= WIDEN_BYTES / sizeof(float);
+}
+
 static enum tc_panel
 dense_type(const struct tc_format *f, size_t in, size_t out, enum tc_linear_use use)
 {
-	if (f->dtype == TC_F32 || (use == TC_LINEAR_MANY && in * out <= WIDEN_BYTES / sizeof(float)))
+	if (f->dtype == TC_F32 || (use == TC_LINEAR_MANY && is_widened(in, out)))
 		return TC_PANEL_F32;
 	return f->dtype == TC_BF16 ? TC_PANEL_BF16 : TC_PANEL_F16;
 }
 
-/* What l holds: words for few rows; else numbers with their scales apart, or,
- * where groups are narrow, weights. */
+/* What l holds: words for few rows, or where the kernels have no other form;
+ * else numbers with their scales apart, or, where groups are narrow, weights. */
 static void
 choose_form(struct pack *k, enum tc_linear_use use)
 {
@@ -240,7 +246,7 @@ choose_form(struct pack *k, enum tc_linear_use use)
 	if (use == TC_LINEAR_FEW || (tc_kernels()->keeps_codes && tc_kernels()->keeps_codes(m)))
 		return;
 	m->bits = 0;
-	m->type = m->table || m->in * m->out <= WIDEN_BYTES / sizeof(float) ? TC_PANEL_F32 : TC_PANEL_BF16;
+	m->type = m->table || is_widened(m->in, m->out) ? TC_PANEL_F32 : TC_PANEL_BF16;
 	m->table = NULL;
 	if (m->group < TC_GROUP_WIDE) {
 		m->type = TC_PANEL_F32;
@@ -313,16 +319,6 @@ tc_linear_free(struct tc_linear *l)
 	*l = (struct tc_linear){0};
 }
 
-size_t
-tc_linear_bytes(const struct tc_linear *l)
-{
-	const struct tc_matrix *m = &l->m;
-	size_t n = panels_of(m), scales = m->group ? n * m->groups * tc_kernels()->nr : 0;
-
-	return n * m->panel_bytes + scales * (m->half ? sizeof(uint16_t) : sizeof(float)) +
-	    scales * (m->shift == TC_SHIFT_ZERO ? sizeof(int8_t) : m->shift == TC_SHIFT_MIN ? sizeof(float) : 0);
-}
-
 /* ---- products ---- */
 
 size_t
@@ -374,7 +370,7 @@ unit_panels(size_t panels, struct tc_pool *pool)
 	enum { UNITS_A_THREAD = 4, ENOUGH = 12, LEAST = 2 };
 	size_t threads = (size_t)tc_pool_threads(pool), n = panels / (threads * UNITS_A_THREAD);
 
-	return tc_max(n >= ENOUGH ? n : (panels + threads - 1) / threads, LEAST);
+	return threads == 1 ? panels : tc_max(n >= ENOUGH ? n : (panels + threads - 1) / threads, LEAST);
 }
 
 void

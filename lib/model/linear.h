@@ -3,7 +3,8 @@
  * Prepared once per block (or model), it serves all tokens.  For many rows
  * the numbers are unpacked once, since every tile of rows reads them; for few
  * (decoding) packed weights stay packed, since reading them from memory is
- * what costs.  Both give the same bits (struct tc_matrix). */
+ * what costs.  Both give the same bits (struct tc_matrix); where a CPU kind has
+ * other sums for codes than for numbers, codes they stay. */
 #ifndef TC_MODEL_LINEAR_H
 #define TC_MODEL_LINEAR_H
 
@@ -29,9 +30,6 @@ struct tc_linear {
 int tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, enum tc_linear_use use, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_linear_bias(struct tc_linear *l, const struct tc_tensor *b, struct tc_err *err) TC_MUST_CHECK;
 void tc_linear_free(struct tc_linear *l);
-
-/* Bytes of a matrix that a product reads. */
-size_t tc_linear_bytes(const struct tc_linear *l);
 
 /* Floats of scratch that a product of rows rows of `in` inputs needs. */
 size_t tc_linear_work(size_t in, size_t rows);

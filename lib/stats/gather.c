@@ -125,8 +125,10 @@ hessian_columns(void *ctx, size_t block, int worker)
 static int
 hessian(struct tc_gather *g, struct leaf *l, struct tc_err *err)
 {
-	size_t nr = tc_kernels()->nr, panels = (l->dim + nr - 1) / nr, size_bytes = panels * nr * l->rows * sizeof(float);
+	size_t nr = tc_kernels()->nr, panels = (l->dim + nr - 1) / nr, size_bytes;
 
+	if (tc_mul_over(panels * nr * sizeof(float), l->rows, &size_bytes))
+		return tc_fail(err, TC_NOMEM, "a sequence's activations are too many");
 	if (size_bytes > g->panels_bytes) {
 		free(g->panels);
 		g->panels_bytes = 0;

@@ -166,20 +166,24 @@ test_gemm(const struct tc_kernels *kern)
 static void
 test_many(const struct tc_kernels *kern, const char *form, struct tc_matrix m)
 {
-	enum { MANY_ROWS = 270, IN = 333, OUT = 1100 };
+	enum { MANY_ROWS = 270, OUT_MOST = 1100 };
+	const size_t IN = m.in, OUT = m.out;
 	size_t panels = (OUT + kern->nr - 1) / kern->nr, scales;
-	float *x = malloc(sizeof(float[MANY_ROWS][IN])), *y = malloc(sizeof(float[MANY_ROWS][OUT])), *s, one[OUT];
+	float *x = malloc(MANY_ROWS * IN * sizeof(*x)), *y = malloc(MANY_ROWS * OUT * sizeof(*y)), *s, *sums, one[OUT_MOST];
+	int8_t *z;
 	char *p;
 	int same = 1;
 
-	m.in = IN;
-	m.out = OUT;
 	m.groups = m.group ? (IN + m.group - 1) / m.group : 1;
 	m.panel_bytes = (m.type == TC_PANEL_CODES ? m.groups * tc_group_words(&m) * 4 : IN * tc_panel_bytes[m.type]) * kern->nr;
 	m.panel_bytes = (m.panel_bytes + 63) / 64 * 64;
 	scales = panels * m.groups * kern->nr;
 	m.panels = p = aligned_alloc(64, panels * m.panel_bytes);
 	m.scale = s = malloc(scales * sizeof(*s));
+	m.zero = z = malloc(scales);
+	sums = malloc(MANY_ROWS * m.groups * sizeof(*sums));
+	for (size_t i = 0; i < scales; i++)
+		z[i] = (int8_t)((int)tc_rng_below(&rng, 16) - 8);
 	fill(x, MANY_ROWS * IN, -1, 1);
 	fill(s, scales, 1, 2);
 	for (size_t i = 0; i < panels * m.panel_bytes / 4; i++)
@@ -187,12 +191,17 @@ test_many(const struct tc_kernels *kern, const char *form, struct tc_matrix m)
 			((float *)p)[i] = between(-1, 1);
 		else                       /* two finite numbers of bf16, or codes */
 			((uint32_t *)p)[i] = (uint32_t)tc_rng_below(&rng, UINT32_MAX) & 0xbfffbfff;
-	kern->matmul(&m, 0, panels, MANY_ROWS, x, IN, NULL, y, OUT);
+	if (tc_matrix_wants_sums(&m))
+		kern->group_sums(MANY_ROWS, IN, m.group, x, IN, sums);
+	kern->matmul(&m, 0, panels, MANY_ROWS, x, IN, sums, y, OUT);
 	for (size_t r = 0; r < MANY_ROWS; r++) {
-		kern->matmul(&m, 0, panels, 1, x + r * IN, IN, NULL, one, OUT);
+		kern->matmul(&m, 0, panels, 1, x + r * IN, IN, sums + r * m.groups, one, OUT);
 		same &= same_bits(one, y + r * OUT, OUT);
 	}
-	ok(same, "%s: matmul of %s: %d rows and %d outputs have the bits of every row alone", kern->name, form, MANY_ROWS, OUT);
+	ok(same, "%s: matmul of %s: %d rows, %zu inputs and %zu outputs have the bits of every row alone", kern->name, form,
+	    MANY_ROWS, IN, OUT);
+	free(z);
+	free(sums);
 	free(x);
 	free(y);
 	free(s);
@@ -201,17 +210,26 @@ test_many(const struct tc_kernels *kern, const char *form, struct tc_matrix m)
 
 /* What is not finite must not get lost in a product, nor reach another row. */
 static void
-test_infinite(const struct tc_kernels *kern)
+test_infinite(const struct tc_kernels *kern, int bits)
 {
-	enum { BAD_ROWS = 9, IN = 37, AT = 20 };
+	enum { BAD_ROWS = 9, IN = 48, AT = 20 };
 	static const uint32_t bad[BAD_ROWS] = { 0x7f800000, 0, 0xff800000, 0x7fc00000, 0xffc00000, 0, 0x7fffffff, 0xffffffff, 0x7f800001 };
 	uint16_t panel[IN * TC_NR_MAX] __attribute__((aligned(64)));
 	struct tc_matrix m = { .in = IN, .out = kern->nr, .type = TC_PANEL_BF16, .panels = panel, .groups = 1 };
-	float x[BAD_ROWS][IN], y[BAD_ROWS][TC_NR_MAX];
+	float x[BAD_ROWS][IN], y[BAD_ROWS][TC_NR_MAX], scale[2 * TC_NR_MAX];
 	int right = 1;
 
 	for (size_t i = 0; i < IN * kern->nr; i++)
 		panel[i] = tc_bf16_from_f32(1);
+	for (size_t i = 0; i < 2 * kern->nr; i++)
+		scale[i] = 1;
+	if (bits) {   /* whatever codes the same memory holds */
+		m.type = TC_PANEL_CODES;
+		m.bits = bits;
+		m.group = 32;
+		m.groups = 2;
+		m.scale = scale;
+	}
 	fill(x[0], BAD_ROWS * IN, 0, 1);
 	for (size_t r = 0; r < BAD_ROWS; r++)
 		if (bad[r])
@@ -220,7 +238,7 @@ test_infinite(const struct tc_kernels *kern)
 	for (size_t r = 0; r < BAD_ROWS; r++)
 		for (size_t j = 0; j < kern->nr; j++)
 			right &= !isfinite(y[r][j]) == (bad[r] != 0);
-	ok(right, "%s: matmul of infinite inputs and of NaN is not finite, that of other rows is", kern->name);
+	ok(right, "%s: matmul of infinite inputs and of NaN is not finite, that of other rows is (%d bits)", kern->name, bits);
 }
 
 /* Every finite 16-bit number, times one. */
@@ -599,10 +617,16 @@ main(void)
 	for (size_t i = 0; i < n; i++) {
 		test_gemm(list[i]);
 		test_matmul(list[i], 1);
-		test_many(list[i], "bf16", (struct tc_matrix){ .type = TC_PANEL_BF16 });
-		test_many(list[i], "f32", (struct tc_matrix){ .type = TC_PANEL_F32 });
-		test_many(list[i], "4 bits, groups of 160", (struct tc_matrix){ .type = TC_PANEL_CODES, .bits = 4, .group = 160 });
-		test_infinite(list[i]);
+		test_many(list[i], "bf16", (struct tc_matrix){ .type = TC_PANEL_BF16, .in = 333, .out = 1100 });
+		test_many(list[i], "f32", (struct tc_matrix){ .type = TC_PANEL_F32, .in = 333, .out = 1100 });
+		test_many(list[i], "4 bits, groups of 160",
+		    (struct tc_matrix){ .type = TC_PANEL_CODES, .bits = 4, .group = 160, .in = 333, .out = 1100 });
+		for (int bits = 2; bits <= 8; bits *= 2)
+			test_many(list[i], bits == 2 ? "2 bits, zeros" : bits == 4 ? "4 bits, zeros" : "8 bits, zeros",
+			    (struct tc_matrix){ .type = TC_PANEL_CODES, .bits = bits, .group = 64, .shift = TC_SHIFT_ZERO, .in = 2064, .out = 100 });
+		test_infinite(list[i], 0);
+		for (int bits = 2; bits <= 8; bits *= 2)
+			test_infinite(list[i], bits);
 		test_group_sums(list[i]);
 		test_widening(list[i], TC_PANEL_F16, "f16");
 		test_widening(list[i], TC_PANEL_BF16, "bf16");
