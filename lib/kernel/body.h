@@ -1,10 +1,11 @@
 /* body.h - the kernels, written once over a vector of W floats; included by
- * one file per CPU kind, which defines KIND, W, NV (vectors in a panel's
- * row), MR (rows in flight: MR * NV accumulators must fit the registers),
- * FMA, and where the CPU has them WIDEN_U16 and WIDEN_I8 (W
- * numbers of 16 or 8 bits to 32), FROM_F16 (W halves to floats) and LOOKUP (of a table of 16 floats, by the
- * lowest 4 bits of W 32-bit numbers), MAX and MIN.  A kind with products of its own defines
- * OWN_PRODUCTS, and matmul() and peak() itself. */
+ * one file per CPU kind, which defines KIND, W, NV (vectors in a panel's row),
+ * MR (rows in flight: MR * NV accumulators must fit the registers) and FMA,
+ * and where the CPU has them WIDEN_U16 and WIDEN_I8 (W numbers of 16 or 8 bits
+ * to 32), FROM_F16 (W halves to floats), LOOKUP (of a table of 16 floats, by
+ * the lowest 4 bits of W 32-bit numbers), MAX and MIN.  A kind with products
+ * of its own defines OWN_PRODUCTS, and matmul() and peak() itself; BF16_UNIT
+ * says that these prefer narrow numbers, KEEPS_CODES which codes they keep. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
