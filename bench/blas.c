@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "kernel/probe.h"
+#include "metric/latency.h"
 #include "model/linear.h"
 #include "stats/gather.h"
 
@@ -96,21 +97,6 @@ random_floats(size_t n, uint64_t seed)
 	return x;
 }
 
-static int
-by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double
-median(double *x, int n)
-{
-	qsort(x, (size_t)n, sizeof(*x), by_size);
-	return x[(n - 1) / 2];
-}
-
 /* ---- contests ---- */
 
 static double
@@ -136,8 +122,8 @@ run(const struct contest *c, const struct args *a, double peak)
 		ours[i] = seconds(c->ours, c->ctx);
 		theirs[i] = seconds(c->theirs, c->ctx);
 	}
-	o = c->flops / median(ours, a->runs) / 1e9;
-	t = c->flops / median(theirs, a->runs) / 1e9;
+	o = c->flops / tc_latency_of(ours, (size_t)a->runs).p50 / 1e9;
+	t = c->flops / tc_latency_of(theirs, (size_t)a->runs).p50 / 1e9;
 	printf("%-36s %8.1f %8.1f %6.2fx %8.1f %5.0f%%\n", c->name, o, t, o / t, peak / 1e9, 100e9 * o / peak);
 	fflush(stdout);
 }

@@ -33,6 +33,17 @@ tc_zalloc(size_t count, size_t size_bytes, struct tc_err *err)
 	return p;
 }
 
+int
+tc_room(void **p, size_t *had, size_t size_bytes, struct tc_err *err)
+{
+	if (*p && *had >= size_bytes)
+		return 0;
+	free(*p);
+	*p = tc_alloc(size_bytes, 1, err);
+	*had = *p ? size_bytes : 0;
+	return *p ? 0 : -1;
+}
+
 char *
 tc_strndup(const char *s, size_t n, struct tc_err *err)
 {

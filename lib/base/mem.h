@@ -24,6 +24,10 @@ static inline size_t tc_max(size_t a, size_t b) { return a > b ? a : b; }
 void *tc_alloc(size_t count, size_t size_bytes, struct tc_err *err) TC_MUST_CHECK;
 void *tc_zalloc(size_t count, size_t size_bytes, struct tc_err *err) TC_MUST_CHECK;
 
+/* Room for size_bytes at *p, of which there was *had: what is there is kept
+ * when it suffices, else freed and replaced, contents and all. */
+int tc_room(void **p, size_t *had, size_t size_bytes, struct tc_err *err) TC_MUST_CHECK;
+
 /* strndup(3) with an error. */
 char *tc_strndup(const char *s, size_t n, struct tc_err *err) TC_MUST_CHECK;
 

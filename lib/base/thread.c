@@ -10,11 +10,12 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 /* A worker that finds nothing to do spins this long, then sleeps: the stages
  * of a pipe share the cores. */
-#define SPIN_NANOSECONDS 50000
+#define SPIN_SECONDS 50e-6
 
 /* Kernels keep what they rearrange on the stack: up to 700 KiB. */
 #define STACK_BYTES ((size_t)4 << 20)
@@ -78,7 +79,7 @@ loop_of(uint64_t ticket)
 	return (uint32_t)(ticket >> 32);
 }
 
-/* Wakes who waits for the loop's end. */
+/* Wakes who waits for what has just been stored: he looks under the lock. */
 static void
 tell(struct tc_pool *p)
 {
@@ -107,15 +108,6 @@ take_iterations(struct tc_pool *p, int id, uint32_t loop)
 	}
 }
 
-static long
-nanoseconds_since(const struct timespec *t0)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (t.tv_sec - t0->tv_sec) * 1000000000L + (t.tv_nsec - t0->tv_nsec);
-}
-
 static bool
 is_over(struct tc_pool *p, uint32_t loop)
 {
@@ -133,10 +125,9 @@ is_another(struct tc_pool *p, uint32_t loop)
 static void
 wait_until(struct tc_pool *p, bool (*so)(struct tc_pool *, uint32_t), uint32_t loop)
 {
-	struct timespec t0;
+	double began = tc_now();
 
-	clock_gettime(CLOCK_MONOTONIC, &t0);
-	while (nanoseconds_since(&t0) < SPIN_NANOSECONDS)
+	while (tc_now() - began < SPIN_SECONDS)
 		for (int i = 0; i < 64; i++) {
 			if (so(p, loop))
 				return;
@@ -176,10 +167,8 @@ next_loop(struct tc_pool *p, size_t n, void (*fn)(void *, size_t, int), void *ct
 	atomic_store(&p->fn, fn);
 	atomic_store(&p->ctx, ctx);
 	atomic_store(&p->done, 0);
-	pthread_mutex_lock(&p->lock);
 	atomic_store(&p->ticket, old + (UINT64_C(1) << 32));
-	pthread_cond_broadcast(&p->wake);
-	pthread_mutex_unlock(&p->lock);
+	tell(p);
 	return loop_of(old) + 1;
 }
 

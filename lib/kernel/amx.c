@@ -113,12 +113,6 @@ struct work {
 	struct place place[CHUNK];
 } __attribute__((aligned(64)));
 
-ALWAYS_INLINE size_t
-at_most(size_t n, size_t most)
-{
-	return n < most ? n : most;
-}
-
 /* Of W lanes. */
 ALWAYS_INLINE __mmask16
 first_of(ptrdiff_t n)
@@ -343,7 +337,7 @@ static void
 put_outputs(const struct product *p, size_t r, size_t q, const struct chunk *c, outputs from[2])
 {
 	const struct tc_matrix *m = p->m;
-	size_t panel = p->panel + q, at = (panel * m->groups + c->group) * NR, end = at_most(r + PAIR, p->rows);
+	size_t panel = p->panel + q, at = (panel * m->groups + c->group) * NR, end = tc_min(r + PAIR, p->rows);
 	ptrdiff_t n = (ptrdiff_t)m->out - (ptrdiff_t)(panel * NR);
 	struct scales s = {0};
 
@@ -353,7 +347,7 @@ put_outputs(const struct product *p, size_t r, size_t q, const struct chunk *c, 
 			s.shift[h] = shift_at(m, at + h * W, s.scale[h]);
 	}
 	for (size_t t = 0; r < end; t++, r += TILE_ROWS) {
-		size_t rows = at_most(end - r, TILE_ROWS);
+		size_t rows = tc_min(end - r, TILE_ROWS);
 		float *y = p->y + r * p->ldy + panel * NR;
 
 		if (m->group < TC_GROUP_WIDE)
@@ -391,7 +385,7 @@ multiply_pair(const struct product *p, size_t r, const struct chunk *c, struct w
 
 	split_inputs(p, r, c, k->x);
 	for (size_t q = 0; q < p->panels; q += some) {
-		size_t last = at_most(q + some, p->panels) - 1;
+		size_t last = tc_min(q + some, p->panels) - 1;
 
 		for (size_t i = q; r == 0 && i <= last; i++)
 			arrange_panel(p, i, c, k);
@@ -414,10 +408,10 @@ multiply(const struct product *p, struct work *k)
 	size_t wide = m->group >= TC_GROUP_WIDE, runs = wide ? m->groups : 1, length = wide ? m->group : m->in;
 
 	for (size_t g = 0; g < runs; g++) {
-		size_t begin = g * length, end = begin + length < m->in ? begin + length : m->in;
+		size_t begin = g * length, end = tc_min(begin + length, m->in);
 
 		for (size_t i = begin; i < end; i += CHUNK) {
-			size_t n = end - i < CHUNK ? end - i : CHUNK;
+			size_t n = tc_min(end - i, CHUNK);
 			struct chunk c = { .group = g, .first = i, .n = n, .steps = (n + STEP - 1) / STEP,
 				.begins = i == begin, .ends = i + n == end };
 
@@ -449,7 +443,7 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
     const float *sums, float *y, size_t ldy)
 {
 	struct product p = { .m = m, .ldx = ldx, .ldy = ldy, .parts = weight_parts(m) };
-	size_t end = panel0 + npanels, first = panel0 * NR, last = at_most(end * NR, m->out);
+	size_t end = panel0 + npanels, first = panel0 * NR, last = tc_min(end * NR, m->out);
 	struct work k;
 
 	if (m->in == 0)
@@ -459,13 +453,13 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
 		return;
 	if (unpacks(m) && m->bits <= TABLE_BITS)
 		make_table(&p);
-	p.tile_rows[0] = at_most(rows, TILE_ROWS);
-	p.tile_rows[1] = rows > TILE_ROWS ? at_most(rows - TILE_ROWS, TILE_ROWS) : p.tile_rows[0];
+	p.tile_rows[0] = tc_min(rows, TILE_ROWS);
+	p.tile_rows[1] = rows > TILE_ROWS ? tc_min(rows - TILE_ROWS, TILE_ROWS) : p.tile_rows[0];
 	set_shapes(p.tile_rows[0], p.tile_rows[1]);
 	for (p.panel = panel0; p.panel < end; p.panel += BLOCK_PANELS)
 		for (size_t r = 0; r < rows; r += BLOCK_ROWS) {
-			p.panels = at_most(end - p.panel, BLOCK_PANELS);
-			p.rows = at_most(rows - r, BLOCK_ROWS);
+			p.panels = tc_min(end - p.panel, BLOCK_PANELS);
+			p.rows = tc_min(rows - r, BLOCK_ROWS);
 			p.x = x + r * ldx;
 			p.sums = sums ? sums + r * m->groups : NULL;
 			p.y = y + r * ldy;

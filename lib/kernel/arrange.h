@@ -307,7 +307,7 @@ expand_chunk(const struct tc_matrix *m, size_t panel, const struct chunk *c, flo
 
 	for (size_t i = c->first - lead, stop; i < end; i = stop) {
 		g = narrow(m) ? i / m->group : g;
-		stop = narrow(m) ? at_most((g + 1) * m->group, end) : end;
+		stop = narrow(m) ? tc_min((g + 1) * m->group, end) : end;
 		expand(m, panel, g, i, stop - i, numbers);
 		numbers += (stop - i) * NR;
 	}

@@ -41,7 +41,7 @@ enum {
 	CHUNK = 1024,          /* inputs of MANY_ROWS rows that all panels meet before */
 	MANY_ROWS = 96,        /* the next; of fewer rows more inputs */
 	BLOCK = 4,             /* rows, */
-	TOGETHER = 4,            /* and panels that meet in the registers, at most */
+	TOGETHER = 4,          /* and panels that meet in the registers, at most */
 	LOOK_AHEAD = 16,       /* rows of words */
 	LEAST_EXPONENT = 127 - 100, /* of a group's largest input, as stored */
 	INPUT_BITS = 22,       /* the highest bit that X may have */
@@ -167,7 +167,7 @@ split_rows(const struct tc_matrix *m, const struct chunk *c, size_t rows, const 
 		block = block_rows(rows - r);
 		for (size_t b = 0; b < block; b++)
 			for (size_t g = 0; g < c->groups; g++) {
-				size_t first = g * m->group, n = c->inputs - first < m->group ? c->inputs - first : m->group;
+				size_t first = g * m->group, n = tc_min(c->inputs - first, m->group);
 
 				split_group(x + (r + b) * ldx + c->i0 + first, n, order, 1 << (m->bits - 1), block,
 				    to + first / STEP * block * DIGITS + b * DIGITS, &s->unit[(r + b) * c->groups + g],
@@ -288,7 +288,7 @@ copy_outputs(const struct meeting *t, size_t p, const float *from, float *to)
 {
 	size_t first = (t->panel + p) * NR;
 
-	if (t->m->out - first >= NR)
+	if (t->m->out - first >= NR)   /* a size that is known is no call */
 		memcpy(to, from, NR * sizeof(*to));
 	else
 		memcpy(to, from, (t->m->out - first) * sizeof(*to));
@@ -315,7 +315,7 @@ meet(const struct meeting *t, multiply_fn *f, size_t rows, size_t panels)
 			else
 				memset(total + (r * TOGETHER + p) * NR, 0, NR * sizeof(*y));
 	for (; o.g < t->c->groups; o.g++) {
-		size_t n = t->c->inputs - o.g * m->group < m->group ? t->c->inputs - o.g * m->group : m->group;
+		size_t n = tc_min(t->c->inputs - o.g * m->group, m->group);
 
 		o.rows = n / inputs_a_row;
 		f(&o);
@@ -378,24 +378,22 @@ meet_panels(const struct tc_matrix *m, const struct chunk *c, const struct split
 	size_t end = panel0 + npanels, blocks = (rows + BLOCK - 1) / BLOCK;
 	size_t word_rows = c->inputs * (size_t)m->bits / 32, chunk_bytes = word_rows * NR * sizeof(uint32_t);
 
-	for (size_t p = panel0; p < end; p += TOGETHER)
-		for (size_t q = p; q < end && q < p + TOGETHER; q++) {
-			size_t stop = rows < BLOCK ? (end < p + TOGETHER ? end : p + TOGETHER) : q + 1;
-			struct meeting t = { m, c, s, s->digits, 0, q, sums, (const char *)panel_of(m, q + 1) +
-			    c->g0 * tc_group_words(m) * NR * sizeof(uint32_t), 0, y, ldy };
+	for (size_t q = panel0, stop; q < end; q = stop) {
+		struct meeting t = { m, c, s, s->digits, 0, q, sums, (const char *)panel_of(m, q + 1) +
+		    c->g0 * tc_group_words(m) * NR * sizeof(uint32_t), 0, y, ldy };
 
-			t.ahead_bytes = (chunk_bytes / blocks + word_rows - 1) / word_rows;
-			for (size_t block; t.row < rows; t.row += block) {
-				block = block_rows(rows - t.row);
-				t.sums = sums ? sums + t.row * m->groups : NULL;
-				t.y = y + t.row * ldy;
-				for (t.panel = q; t.panel < stop; )
-					t.panel += meet_some(&t, block, stop - t.panel);
-				t.digits += c->inputs / STEP * block * DIGITS;
-				t.ahead += word_rows * t.ahead_bytes;
-			}
-			q = stop - 1;
+		stop = rows < BLOCK ? tc_min(end, q + TOGETHER) : q + 1;
+		t.ahead_bytes = (chunk_bytes / blocks + word_rows - 1) / word_rows;
+		for (size_t block; t.row < rows; t.row += block) {
+			block = block_rows(rows - t.row);
+			t.sums = sums ? sums + t.row * m->groups : NULL;
+			t.y = y + t.row * ldy;
+			for (t.panel = q; t.panel < stop; )
+				t.panel += meet_some(&t, block, stop - t.panel);
+			t.digits += c->inputs / STEP * block * DIGITS;
+			t.ahead += word_rows * t.ahead_bytes;
 		}
+	}
 }
 
 static void
@@ -410,12 +408,12 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
 		return;
 	}
 	for (size_t r = 0, some; r < rows; r += some) {
-		some = rows - r < MANY_ROWS ? rows - r : MANY_ROWS;
+		some = tc_min(rows - r, MANY_ROWS);
 		step = MANY_ROWS / some * CHUNK / m->group;
 		for (size_t g = 0; g < m->groups; g += step) {
-			struct chunk c = { .g0 = g, .groups = m->groups - g < step ? m->groups - g : step, .i0 = g * m->group };
+			struct chunk c = { .g0 = g, .groups = tc_min(m->groups - g, step), .i0 = g * m->group };
 
-			c.inputs = m->in - c.i0 < c.groups * m->group ? m->in - c.i0 : c.groups * m->group;
+			c.inputs = tc_min(m->in - c.i0, c.groups * m->group);
 			split_rows(m, &c, some, x + r * ldx, ldx, &s);
 			meet_panels(m, &c, &s, panel0, npanels, some, sums ? sums + r * m->groups : NULL, y + r * ldy, ldy);
 		}

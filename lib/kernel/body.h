@@ -10,6 +10,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "kernel/kernel.h"
 
 #ifdef __clang__
@@ -265,7 +266,7 @@ gemm_any(load_fn *load_panel, size_t rows, size_t n, size_t k, const float *x, s
 	/* A narrow panel: through a buffer, so that nothing beyond n is touched. */
 	memset(part, 0, sizeof(part));
 	for (size_t r0 = 0; r0 < rows; r0 += CHUNK) {
-		size_t m = rows - r0 < CHUNK ? rows - r0 : CHUNK;
+		size_t m = tc_min(rows - r0, CHUNK);
 
 		for (size_t r = 0; accumulate && r < m; r++)
 			memcpy(part + r * NR, y + (r0 + r) * ldy, n * sizeof(*y));

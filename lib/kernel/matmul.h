@@ -20,7 +20,7 @@ group_sums(size_t rows, size_t k, size_t group, const float *x, size_t ldx, floa
 {
 	for (size_t r = 0; r < rows; r++, x += ldx)
 		for (size_t i0 = 0; i0 < k; i0 += group) {
-			size_t n = k - i0 < group ? k - i0 : group;
+			size_t n = tc_min(k - i0, group);
 			vf s = {0};
 
 			for (size_t i = 0; i < BODY(n); i += W)
@@ -185,7 +185,7 @@ weights(const struct tc_matrix *m, float *out)
 	for (size_t g = 0; g < m->groups; g++) {
 		size_t i0 = g * m->group;
 
-		expand(m, 0, g, i0, m->in - i0 < m->group ? m->in - i0 : m->group, out + i0 * NR);
+		expand(m, 0, g, i0, tc_min(m->in - i0, m->group), out + i0 * NR);
 	}
 }
 
@@ -230,7 +230,7 @@ gemm_part(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, si
 		return;
 	}
 	for (size_t k = 0, some; k < n; k += some) {
-		some = n - k < EXPAND ? n - k : EXPAND;
+		some = tc_min(n - k, EXPAND);
 		expand(m, p, g, i0 + k, some, numbers);
 		panel_f32(rows, outs, some, x + i0 + k, ldx, numbers, y, ldy, accumulate || k > 0,
 		    ahead_of(m, p, g, i0 + k, rows));
@@ -263,14 +263,14 @@ many_rows(const struct tc_matrix *m, size_t p, size_t i0, size_t n, size_t rows,
     const float *sums, float *y, size_t ldy)
 {
 	float part[MANY * NR] __attribute__((aligned(64))), total[MANY * NR] __attribute__((aligned(64)));
-	size_t outs = m->out - p * NR < NR ? m->out - p * NR : NR, end = i0 + n, some;
+	size_t outs = tc_min(m->out - p * NR, NR), end = i0 + n, some;
 
 	y += p * NR;
 	if (m->group < TC_GROUP_WIDE) {
 		for (size_t i = i0; i < end; i += some) {
 			size_t g = m->group ? i / m->group : 0;
 
-			some = m->group && m->group - i % m->group < end - i ? m->group - i % m->group : end - i;
+			some = m->group ? tc_min(m->group - i % m->group, end - i) : end - i;
 			gemm_part(m, p, g, i, some, rows, outs, x, ldx, y, ldy, i > 0);
 		}
 		return;
@@ -279,7 +279,7 @@ many_rows(const struct tc_matrix *m, size_t p, size_t i0, size_t n, size_t rows,
 	for (size_t r = 0; i0 > 0 && r < rows; r++)
 		memcpy(total + r * NR, y + r * ldy, outs * sizeof(*y));
 	for (size_t i = i0; i < end; i += some) {
-		some = end - i < m->group ? end - i : m->group;
+		some = tc_min(end - i, m->group);
 		gemm_part(m, p, i / m->group, i, some, rows, NR, x, ldx, part, NR, 0);
 		add_group(m, p, i / m->group, rows, part, sums, total);
 	}
@@ -305,7 +305,7 @@ matmul_many(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t row
 
 	for (size_t i = 0; i < m->in; i += step)
 		for (size_t p = panel0; p < panel0 + npanels; p++)
-			many_rows(m, p, i, m->in - i < step ? m->in - i : step, rows, x, ldx, sums, y, ldy);
+			many_rows(m, p, i, tc_min(m->in - i, step), rows, x, ldx, sums, y, ldy);
 }
 
 /* ---- few rows ---- */
@@ -445,7 +445,7 @@ few_rows(const struct few *f, load_fn *load_panel, const int bits, const int R, 
 
 	EACH_OUTPUT(y[r][p][v] = (vf){0})
 	for (size_t g = 0; g < m->groups; g++) {
-		size_t i0 = g * group, n = m->in - i0 < group ? m->in - i0 : group;
+		size_t i0 = g * group, n = tc_min(m->in - i0, group);
 		outputs a;
 
 		EACH_OUTPUT(a[r][p][v] = (vf){0})
@@ -553,13 +553,13 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
 	if (few && m->type == TC_PANEL_CODES)
 		decoder_make(&f.decoder, m);
 	for (size_t r = 0, some; !few && r < rows; r += some) {
-		some = rows - r < MANY ? rows - r : MANY;
+		some = tc_min(rows - r, MANY);
 		matmul_many(m, panel0, npanels, some, x + r * ldx, ldx, sums ? sums + r * m->groups : NULL, y + r * ldy, ldy);
 	}
 	/* Every power of two among the rows in turn, over the same panels. */
 	for (size_t p = panel0; few && p < end; p += PANELS)
 		for (size_t r = 0, some; r < rows; r += some) {
-			size_t stop = end - p < PANELS ? end : p + PANELS;
+			size_t stop = tc_min(end, p + PANELS);
 
 			some = rows - r >= AT_ONCE ? AT_ONCE : rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;
 			f.x = x + r * ldx;

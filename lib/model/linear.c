@@ -26,17 +26,6 @@ struct pack {
 	uint16_t bf16[256];     /* as bf16 */
 };
 
-static int
-reserve(struct tc_linear_buffer *b, size_t size_bytes, struct tc_err *err)
-{
-	if (b->p && b->size_bytes >= size_bytes)
-		return 0;
-	free(b->p);
-	b->p = tc_alloc(size_bytes, 1, err);
-	b->size_bytes = b->p ? size_bytes : 0;
-	return b->p ? 0 : -1;
-}
-
 /* dst[i][j] = number[code of row j, input i], 0 beyond the last row. */
 #define PACK(name, type, source, expression)                                                            \
 	static void name(const source *src, size_t n, size_t in, size_t nr, const type *number, type *dst) \
@@ -153,13 +142,13 @@ pack_scales(struct pack *k, struct tc_matrix *m, struct tc_err *err)
 	m->half = f->dtype == TC_F16;
 	m->shift = f->encoding == TC_CODEBOOK || f->zero == TC_ZERO_NONE ? TC_SHIFT_NONE :
 	    f->zero == TC_ZERO_INT ? TC_SHIFT_ZERO : TC_SHIFT_MIN;
-	if (reserve(&k->l->scale, n * (m->half ? sizeof(uint16_t) : sizeof(float)), err) < 0)
+	if (tc_room(&k->l->scale.p, &k->l->scale.size_bytes, n * (m->half ? sizeof(uint16_t) : sizeof(float)), err) < 0)
 		return -1;
 	memset(k->l->scale.p, 0, n * (m->half ? sizeof(uint16_t) : sizeof(float)));
 	if (m->shift != TC_SHIFT_NONE) {
 		size_t size = m->shift == TC_SHIFT_ZERO ? sizeof(int8_t) : sizeof(float);
 
-		if (reserve(&k->l->zero, n * size, err) < 0)
+		if (tc_room(&k->l->zero.p, &k->l->zero.size_bytes, n * size, err) < 0)
 			return -1;
 		memset(k->l->zero.p, 0, n * size);
 	}
@@ -288,7 +277,7 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 	}
 	l->m.panel_bytes = l->m.type == TC_PANEL_CODES ? words_bytes(&l->m) :
 	    tc_round_up(l->m.in * nr * tc_panel_bytes[l->m.type], TC_ALIGN);
-	if (reserve(&l->panels, panels_of(&l->m) * l->m.panel_bytes, err) < 0) {
+	if (tc_room(&l->panels.p, &l->panels.size_bytes, panels_of(&l->m) * l->m.panel_bytes, err) < 0) {
 		free(k.work);
 		return -1;
 	}
@@ -390,6 +379,10 @@ tc_linears_run(size_t n, const struct tc_product *p, size_t rows, const float *x
 		r.first[i + 1] = r.first[i] + (panels_of(m) + r.unit - 1) / r.unit;
 		if (!tc_matrix_wants_sums(m))
 			continue;
+		if (i > 0 && r.sums[i - 1] && p[i - 1].l->m.group == m->group) {
+			r.sums[i] = r.sums[i - 1]; /* the same x in the same groups */
+			continue;
+		}
 		tc_kernels()->group_sums(rows, m->in, m->group, x, ldx, work);
 		r.sums[i] = work;
 		work += rows * m->groups;

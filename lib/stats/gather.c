@@ -129,14 +129,8 @@ hessian(struct tc_gather *g, struct leaf *l, struct tc_err *err)
 
 	if (tc_mul_over(panels * nr * sizeof(float), l->rows, &size_bytes))
 		return tc_fail(err, TC_NOMEM, "a sequence's activations are too many");
-	if (size_bytes > g->panels_bytes) {
-		free(g->panels);
-		g->panels_bytes = 0;
-		g->panels = tc_alloc(size_bytes, 1, err);
-		if (!g->panels)
-			return -1;
-		g->panels_bytes = size_bytes;
-	}
+	if (tc_room(&g->panels, &g->panels_bytes, size_bytes, err) < 0)
+		return -1;
 	l->panels = g->panels;
 	tc_pool_run(g->pool, panels, hessian_pack, l);
 	tc_pool_run(g->pool, (panels + HESSIAN_SQUARE - 1) / HESSIAN_SQUARE, hessian_columns, l);

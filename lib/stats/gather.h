@@ -13,7 +13,7 @@ struct tc_gather {
 	bool kind[TC_STAT_KINDS]; /* which statistics */
 	struct tc_tree tree[TC_SITES][TC_STAT_KINDS];
 	struct tc_err err;    /* of the hook, which cannot fail itself */
-	float *panels;        /* a sequence's tokens for a Hessian, kept for the next */
+	void *panels;         /* a sequence's tokens for a Hessian, kept for the next */
 	size_t panels_bytes;
 };
 
