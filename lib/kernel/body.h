@@ -136,6 +136,13 @@ load_tail(const float *p, size_t n, float fill)
 	return v;
 }
 
+/* The first n elements of a vector, of at most W. */
+ALWAYS_INLINE void
+store_tail(float *p, size_t n, vf v)
+{
+	memcpy(p, &v, n * sizeof(*p));
+}
+
 #define TAIL(n) ((n) % W)
 #define BODY(n) ((n) / W * W)
 
@@ -342,49 +349,66 @@ exp_of(vf x)
 static void
 exp_all(size_t n, const float *x, float *y)
 {
-	vf v;
-
 	for (size_t i = 0; i < BODY(n); i += W)
 		store(y + i, exp_of(load(x + i)));
-	v = exp_of(load_tail(x + BODY(n), TAIL(n), 0));
-	memcpy(y + BODY(n), &v, TAIL(n) * sizeof(*y));
+	store_tail(y + BODY(n), TAIL(n), exp_of(load_tail(x + BODY(n), TAIL(n), 0)));
 }
 
-static void
-rms_norm(size_t n, const float *x, const float *w, float eps, float *y)
+/* 1 / sqrt(mean(x^2) + eps) */
+static float
+rms_scale(size_t n, const float *x, float eps)
 {
 	vf s = {0}, v;
-	float scale;
 
 	for (size_t i = 0; i < BODY(n); i += W)
 		s = FMA(load(x + i), load(x + i), s);
 	v = load_tail(x + BODY(n), TAIL(n), 0);
 	s = FMA(v, v, s);
-	scale = 1 / sqrtf(sum_lanes(s) / (float)n + eps);
+	return 1 / sqrtf(sum_lanes(s) / (float)n + eps);
+}
+
+static void
+rms_norm(size_t n, const float *x, const float *w, float eps, float *y)
+{
+	float scale = rms_scale(n, x, eps);
+
 	for (size_t i = 0; i < BODY(n); i += W)
 		store(y + i, load(x + i) * scale * load(w + i));
 	for (size_t i = BODY(n); i < n; i++)
 		y[i] = x[i] * scale * w[i];
 }
 
-static void
-layer_norm(size_t n, const float *x, const float *w, const float *b, float eps, float *y)
+static float
+mean_of(size_t n, const float *x)
 {
-	vf s = {0}, v;
-	float mean, scale;
+	vf s = {0};
 
 	for (size_t i = 0; i < BODY(n); i += W)
 		s += load(x + i);
 	s += load_tail(x + BODY(n), TAIL(n), 0);
-	mean = sum_lanes(s) / (float)n;
-	s = (vf){0};
+	return sum_lanes(s) / (float)n;
+}
+
+/* 1 / sqrt(variance + eps) */
+static float
+layer_scale(size_t n, const float *x, float mean, float eps)
+{
+	vf s = {0}, v;
+
 	for (size_t i = 0; i < BODY(n); i += W) {
 		v = load(x + i) - mean;
 		s = FMA(v, v, s);
 	}
 	v = load_tail(x + BODY(n), TAIL(n), mean) - mean;
 	s = FMA(v, v, s);
-	scale = 1 / sqrtf(sum_lanes(s) / (float)n + eps);
+	return 1 / sqrtf(sum_lanes(s) / (float)n + eps);
+}
+
+static void
+layer_norm(size_t n, const float *x, const float *w, const float *b, float eps, float *y)
+{
+	float mean = mean_of(n, x), scale = layer_scale(n, x, mean, eps);
+
 	for (size_t i = 0; i < BODY(n); i += W)
 		store(y + i, (load(x + i) - mean) * scale * load(w + i) + load(b + i));
 	for (size_t i = BODY(n); i < n; i++)
@@ -397,12 +421,19 @@ silu_of(vf x)
 	return x / (1 + exp_of(-x));
 }
 
+#define GELU_CUBIC 0.044715f
+
+/* 2 sqrt(2/pi) (x + cubic x^3) */
+ALWAYS_INLINE vf
+gelu_tanh_z(vf x, float cubic)
+{
+	return x * FMA(x * x, splat(cubic), splat(1)) * splat(1.5957691216f);
+}
+
 ALWAYS_INLINE vf
 gelu_tanh_of(vf x)
 {
-	vf z = x * FMA(x * x, splat(0.044715f), splat(1)) * splat(1.5957691216f); /* 2 sqrt(2/pi) */
-
-	return x / (1 + exp_of(-z));
+	return x / (1 + exp_of(-gelu_tanh_z(x, GELU_CUBIC)));
 }
 
 typedef vf act_fn(vf x);
@@ -419,7 +450,7 @@ act_mul(act_fn *act, size_t n, const float *gate, const float *up, float *y)
 	v = act(load_tail(gate + BODY(n), TAIL(n), 0));
 	if (up)
 		v *= load_tail(up + BODY(n), TAIL(n), 0);
-	memcpy(y + BODY(n), &v, TAIL(n) * sizeof(*y));
+	store_tail(y + BODY(n), TAIL(n), v);
 }
 
 static void
@@ -444,12 +475,9 @@ soft_cap_of(vf x, float cap)
 static void
 soft_cap(size_t n, float cap, float *y)
 {
-	vf v;
-
 	for (size_t i = 0; i < BODY(n); i += W)
 		store(y + i, soft_cap_of(load(y + i), cap));
-	v = soft_cap_of(load_tail(y + BODY(n), TAIL(n), 0), cap);
-	memcpy(y + BODY(n), &v, TAIL(n) * sizeof(*y));
+	store_tail(y + BODY(n), TAIL(n), soft_cap_of(load_tail(y + BODY(n), TAIL(n), 0), cap));
 }
 
 static float
@@ -511,25 +539,60 @@ scale(size_t n, float a, float *y)
 }
 
 static void
-add_squares(size_t n, const float *x, double *y)
+squares(size_t n, const float *x, float *y)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] = x[i] * x[i];
+}
+
+typedef double vd __attribute__((vector_size(W * 4)));
+
+/* x^2 of W / 2 elements: in double it is exact. */
+ALWAYS_INLINE vd
+exact_squares(const float *x)
 {
 	typedef float half __attribute__((vector_size(W * 2)));
-	typedef double vd __attribute__((vector_size(W * 4)));
+	half h;
+	vd d;
+
+	memcpy(&h, x, sizeof(h));
+	d = __builtin_convertvector(h, vd);
+	return d * d;
+}
+
+static void
+add_squares(size_t n, const float *x, double *y)
+{
 	size_t i = 0;
 
 	for (; i + W / 2 <= n; i += W / 2) {
-		half h;
-		vd d, s;
+		vd s;
 
-		memcpy(&h, x + i, sizeof(h));
 		memcpy(&s, y + i, sizeof(s));
-		d = __builtin_convertvector(h, vd);
-		s += d * d;
+		s += exact_squares(x + i);
 		memcpy(y + i, &s, sizeof(s));
 	}
 	for (; i < n; i++)
 		y[i] += (double)x[i] * (double)x[i];
 }
+
+static double
+sum_squares(size_t n, const float *x)
+{
+	vd s = {0};
+	double sum = 0;
+	size_t i = 0;
+
+	for (; i + W / 2 <= n; i += W / 2)
+		s += exact_squares(x + i);
+	for (int l = 0; l < W / 2; l++)
+		sum += s[l];
+	for (; i < n; i++)
+		sum += (double)x[i] * (double)x[i];
+	return sum;
+}
+
+#include "kernel/gradient.h"
 
 #ifndef OWN_PRODUCTS
 
@@ -577,7 +640,14 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.rope = rope,
 	.add = add,
 	.scale = scale,
+	.squares = squares,
 	.add_squares = add_squares,
+	.sum_squares = sum_squares,
+	.rms_norm_grad = rms_norm_grad,
+	.layer_norm_grad = layer_norm_grad,
+	.silu_mul_grad = silu_mul_grad,
+	.gelu_tanh_mul_grad = gelu_tanh_mul_grad,
+	.softmax_grad = softmax_grad,
 	.peak = peak,
 	.exp = exp_all,
 };

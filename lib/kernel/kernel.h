@@ -127,7 +127,34 @@ struct tc_kernels {
 	void (*rope)(size_t n, float *x, const float *cos, const float *sin);
 	void (*add)(size_t n, const float *x, float *y);       /* y += x */
 	void (*scale)(size_t n, float a, float *y);            /* y *= a */
+	void (*squares)(size_t n, const float *x, float *y);   /* y = x^2 */
 	void (*add_squares)(size_t n, const float *x, double *y); /* y += x^2, in double */
+	double (*sum_squares)(size_t n, const float *x);       /* in double, on one kind always in the same order */
+
+	/* Gradients: dy is of the output, dx of the input.  What belongs to a
+	 * weight, dw and db, is added to what is there.
+	 *
+	 * s = 1 / sqrt(mean(x^2) + eps): dx = s (w dy - x s^2 mean(x w dy)),
+	 * dw += dy x s.  dx may be dy. */
+	void (*rms_norm_grad)(size_t n, const float *x, const float *w, float eps, const float *dy, float *dx, float *dw);
+	/* s = 1 / sqrt(variance + eps), h = (x - mean) s, g = w dy:
+	 * dx = s (g - mean(g) - h mean(g h)), dw += dy h, db += dy.  dx may be
+	 * dy. */
+	void (*layer_norm_grad)(size_t n, const float *x, const float *w, float eps, const float *dy, float *dx, float *dw,
+	    float *db);
+	/* Of y = act(gate) * up: dgate = dy up act'(gate), dup = dy act(gate);
+	 * up NULL: dgate = dy act'(gate), and dup is not touched.  dgate may be
+	 * dy or gate, dup may be up.  act' is right to 5e-7 for |gate| <= 1e9. */
+	void (*silu_mul_grad)(size_t n, const float *gate, const float *up, const float *dy, float *dgate, float *dup);
+	void (*gelu_tanh_mul_grad)(size_t n, const float *gate, const float *up, const float *dy, float *dgate, float *dup);
+	/* Of n scores s, soft-capped already where cap > 0 and -INFINITY where
+	 * masked: s becomes p = exp(s - max) * inv, and dp, the gradient of p,
+	 * that of the scores before the cap, p (dp - d) (1 - (s/cap)^2), without
+	 * the last factor where there is no cap.  max and inv = 1 / sum are the
+	 * row's, d = sum of p dp over it.  Masked ones become 0 in both, whatever
+	 * dp, max, inv and d hold, NaN too.  dp NULL: only p. */
+	void (*softmax_grad)(size_t n, float max, float inv, float d, float cap, float *s, float *dp);
+
 	/* Independent multiply-adds in registers, for measuring what the machine
 	 * can do: rounds of them; returns how many floating-point operations
 	 * (two each) that was. */
