@@ -6,11 +6,10 @@
  * that reads its site. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/rng.h"
 #include "cli/cli.h"
-#include "cli/hidden.h"
+#include "cli/spill.h"
 #include "cli/tokens.h"
 #include "kernel/kernel.h"
 #include "model/forward.h"
@@ -198,7 +197,7 @@ start(struct calib *c)
 {
 	struct tc_err *err = &c->cli->err;
 	struct tc_exec_options o = { .with_hooks = true };
-	size_t tokens = 0;
+	size_t tokens = 0, size_bytes;
 	int r;
 
 	if (tc_cli_tokens(c->cli, c->tokenizer, "text/calib.txt", TC_TEXT_RUNNING, &c->text) < 0 ||
@@ -213,11 +212,11 @@ start(struct calib *c)
 	c->forward.hook_ctx = &c->gather;
 	for (size_t i = 0; i < c->nseq; i++)
 		tokens += c->length[i];
-	if (tc_cli_hidden(c->cli, tokens, &c->forward.config, 1, &o) < 0)
+	if (tc_exec_hidden_bytes(&c->forward.config, tokens, false, &size_bytes, err) < 0 ||
+	    tc_cli_spill(c->cli, size_bytes, 1, &o.spill) < 0)
 		return -1;
 	r = tc_forward_tokens(&c->forward, c->nseq, c->length, c->ids, &o, err);
-	if (o.spill_fd >= 0)
-		close(o.spill_fd);
+	tc_cli_spill_close(&o.spill);
 	return r;
 }
 

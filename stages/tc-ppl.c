@@ -3,14 +3,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include "base/hash.h"
 #include "base/math.h"
 #include "cli/cli.h"
-#include "cli/hidden.h"
 #include "cli/result.h"
+#include "cli/spill.h"
 #include "cli/tokens.h"
 #include "kernel/kernel.h"
 #include "metric/ledger.h"
@@ -228,17 +227,17 @@ static int
 start_forward(struct ppl *p, struct scored *m)
 {
 	struct tc_exec_options o = {0};
-	size_t tokens = 0;
+	size_t tokens = 0, size_bytes;
 	int r;
 
 	for (size_t i = 0; i < p->windows.n; i++)
 		tokens += p->length[i];
 	/* Two models' states are there at once. */
-	if (tc_cli_hidden(p->cli, tokens, &m->forward.config, p->a->base ? 2 : 1, &o) < 0)
+	if (tc_exec_hidden_bytes(&m->forward.config, tokens, false, &size_bytes, &p->cli->err) < 0 ||
+	    tc_cli_spill(p->cli, size_bytes, p->a->base ? 2 : 1, &o.spill) < 0)
 		return -1;
 	r = tc_forward_tokens(&m->forward, p->windows.n, p->length, p->ids, &o, &p->cli->err);
-	if (o.spill_fd >= 0)
-		close(o.spill_fd);
+	tc_cli_spill_close(&o.spill);
 	return r;
 }
 
@@ -342,9 +341,9 @@ static int
 score(struct ppl *p)
 {
 	struct tc_err *err = &p->cli->err;
-	struct tc_nll_model m = { p->model.forward.exec.hidden, tc_forward_head(&p->model.forward),
+	struct tc_final m = { p->model.forward.exec.hidden, tc_forward_head(&p->model.forward),
 		p->model.forward.config.final_cap };
-	struct tc_nll_model b = { p->base.forward.exec.hidden, p->base.open ? tc_forward_head(&p->base.forward) : NULL,
+	struct tc_final b = { p->base.forward.exec.hidden, p->base.open ? tc_forward_head(&p->base.forward) : NULL,
 		p->base.forward.config.final_cap };
 	size_t n = p->windows.scored;
 

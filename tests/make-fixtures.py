@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/fixtures/arch/NAME: tiny random checkpoints of every architecture
-and rope scaling, with the logits that PyTorch computes in double precision;
+and rope scaling, with the logits that PyTorch computes in double precision and
+the gradients of the first sequence's mean NLL;
 and tests/fixtures/bf16/NAME: copies of those and of tests/fixtures/tiny/NAME
 with their weights rounded to bf16, and the logits of the rounded weights.
 
@@ -74,7 +75,12 @@ def make(name):
     ids = torch.randint(0, VOCAB, (2, TOKENS))
     with torch.no_grad():
         logits = model.double()(ids).logits
-    save_file({"input_ids": ids.int(), "logits_f64": logits.contiguous()}, os.path.join(directory, "ref.safetensors"))
+    with AllDouble():
+        loss = torch.nn.functional.cross_entropy(model(ids[:1]).logits[0, :-1], ids[0, 1:])
+        loss.backward()
+    gradients = {"grad." + n: p.grad.float().contiguous() for n, p in model.named_parameters()}
+    save_file({"input_ids": ids.int(), "logits_f64": logits.contiguous(), **gradients},
+              os.path.join(directory, "ref.safetensors"))
     extra = os.path.join(directory, "generation_config.json")
     if os.path.exists(extra):
         os.remove(extra)

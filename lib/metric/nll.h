@@ -4,15 +4,7 @@
 #ifndef TC_METRIC_NLL_H
 #define TC_METRIC_NLL_H
 
-#include "base/thread.h"
-#include "tensor/tensor.h"
-
-/* A model at its end: normalised hidden states and the head (tied or not). */
-struct tc_nll_model {
-	const float *hidden;          /* [tokens][width], width = the head's columns */
-	const struct tc_tensor *head; /* [vocab][width] */
-	double cap;                   /* soft cap of the logits, 0: none */
-};
+#include "model/vocab.h"
 
 /* n predictions: the one made at hidden row row[i], whose truth is target[i]
  * (< vocab).  Fills nll[i] = -log p(target), in nats.  With a base: base_nll,
@@ -25,6 +17,6 @@ struct tc_nll {
 	double *nll, *base_nll, *kld;
 	unsigned char *same_top;
 };
-int tc_nll_run(const struct tc_nll *a, const struct tc_nll_model *model, const struct tc_nll_model *base, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_nll_run(const struct tc_nll *a, const struct tc_final *model, const struct tc_final *base, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -209,7 +209,7 @@ attend_all(struct attention *a)
 
 	for (size_t r = 0; r < a->rows; r += TC_TILE_ROWS)
 		tc_attend(&a->kv, a->c, 0, a->first + r, tc_min(TC_TILE_ROWS, a->rows - r), a->q + r * dim, a->out,
-		    a->scratch, NULL);
+		    NULL, a->scratch, NULL);
 	return tc_now() - began;
 }
 
@@ -277,7 +277,7 @@ sequence_flops(const struct tc_config *c, size_t tokens, size_t heads)
 	double flops = MULTIPLY_ADD * (linear_elements(c) * (double)tokens + (double)c->vocab * (double)c->width * (double)heads);
 
 	for (size_t i = 0; i < c->layers; i++)
-		flops += query_flops(c, keys_seen(tokens, c->layer[i] & TC_LAYER_SLIDING ? c->window : 0));
+		flops += query_flops(c, keys_seen(tokens, tc_block_window(c, (int)i)));
 	return flops;
 }
 

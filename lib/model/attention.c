@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "kernel/kernel.h"
+#include "model/panels.h"
 
 static size_t
 value_panels(const struct tc_config *c)
@@ -92,9 +93,25 @@ position(const struct head *h, size_t r)
 
 /* The first key that the query at pos sees. */
 static size_t
-first_key(const struct head *h, size_t pos)
+first_key(size_t window, size_t pos)
 {
-	return h->window && pos >= h->window ? pos - h->window + 1 : 0;
+	return window && pos >= window ? pos - window + 1 : 0;
+}
+
+/* The scores of the query at pos against the tile of keys from key0 on: capped,
+ * and what it must not see masked. */
+static void
+mask(size_t pos, size_t key0, size_t window, float cap, float *s)
+{
+	size_t seen = first_key(window, pos), end = pos < key0 ? 0 : tc_min(pos - key0 + 1, TC_KEY_TILE);
+	size_t first = tc_min(seen > key0 ? seen - key0 : 0, TC_KEY_TILE);
+
+	if (cap > 0)
+		tc_kernels()->soft_cap(end, cap, s);
+	for (size_t j = 0; j < first; j++)
+		s[j] = -INFINITY;
+	for (size_t j = end; j < TC_KEY_TILE; j++)
+		s[j] = -INFINITY;
 }
 
 /* Scores of rows r0.. against keys key0.., what a row must not see masked. */
@@ -106,22 +123,12 @@ tile_scores(const struct head *h, size_t r0, size_t key0, size_t keys, const flo
 	for (size_t j = 0; j < keys; j += kern->nr)
 		kern->gemm(h->rows - r0, kern->nr, h->head_dim, q + r0 * h->stride, h->stride, 1,
 		    h->k + (key0 + j) * h->head_dim, h->scores + r0 * TC_KEY_TILE + j, TC_KEY_TILE, 0, NULL);
-	for (size_t r = r0; r < h->rows; r++) {
-		float *s = h->scores + r * TC_KEY_TILE;
-		size_t pos = position(h, r), end = tc_min(pos - key0 + 1, TC_KEY_TILE);
-		size_t first = tc_min(first_key(h, pos) > key0 ? first_key(h, pos) - key0 : 0, TC_KEY_TILE);
-
-		if (h->cap > 0)
-			kern->soft_cap(end, h->cap, s);
-		for (size_t j = 0; j < first; j++)
-			s[j] = -INFINITY;
-		for (size_t j = end; j < TC_KEY_TILE; j++)
-			s[j] = -INFINITY;
-	}
+	for (size_t r = r0; r < h->rows; r++)
+		mask(position(h, r), key0, h->window, h->cap, h->scores + r * TC_KEY_TILE);
 }
 
 static void
-attend_head(const struct head *h, const float *q, float *out)
+attend_head(const struct head *h, const float *q, float *out, struct tc_softmax *softmax)
 {
 	const struct tc_kernels *kern = tc_kernels();
 	size_t hd = h->head_dim, end = position(h, h->rows - 1) + 1;
@@ -131,7 +138,7 @@ attend_head(const struct head *h, const float *q, float *out)
 		h->max[r] = -INFINITY;
 		h->total[r] = 0;
 	}
-	for (size_t key0 = first_key(h, h->pos0) / TC_KEY_TILE * TC_KEY_TILE; key0 < end; key0 += TC_KEY_TILE) {
+	for (size_t key0 = first_key(h->window, h->pos0) / TC_KEY_TILE * TC_KEY_TILE; key0 < end; key0 += TC_KEY_TILE) {
 		size_t r0 = key0 > h->pos0 ? key0 - h->pos0 : 0;  /* earlier rows see none of it */
 		size_t keys = tc_min(TC_KEY_TILE, end - key0);
 
@@ -149,6 +156,8 @@ attend_head(const struct head *h, const float *q, float *out)
 	for (size_t r = 0; r < h->rows; r++) {
 		memcpy(out + r * h->stride, h->sums + r * hd, hd * sizeof(*out));
 		kern->scale(hd, 1 / h->total[r], out + r * h->stride);
+		if (softmax)
+			softmax[r * h->stride / hd] = (struct tc_softmax){ h->max[r], 1 / h->total[r] };
 	}
 }
 
@@ -157,7 +166,9 @@ struct attend {
 	const struct tc_config *c;
 	size_t window, pos0, rows;
 	const float *q;
-	float *out, *scratch;
+	float *out;
+	struct tc_softmax *softmax;
+	float *scratch;
 	size_t each;                        /* floats of scratch from one KV head's to the next's */
 };
 
@@ -187,15 +198,130 @@ attend_shared(void *ctx, size_t i, int worker)
 	h.max = h.sums + h.rows * hd;
 	h.total = h.max + h.rows;
 	for (size_t j = i * shared; j < (i + 1) * shared; j += a->rows == 1 ? shared : 1)
-		attend_head(&h, a->q + j * hd, a->out + j * hd);
+		attend_head(&h, a->q + j * hd, a->out + j * hd, a->softmax ? a->softmax + j : NULL);
 }
 
 void
 tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows,
-    const float *q, float *out, float *scratch, struct tc_pool *pool)
+    const float *q, float *out, struct tc_softmax *softmax, float *scratch, struct tc_pool *pool)
 {
-	struct attend a = { kv, c, window, pos0, rows, q, out, scratch, pool ? head_scratch(c, rows) : 0 };
+	struct attend a = { kv, c, window, pos0, rows, q, out, softmax, scratch, pool ? head_scratch(c, rows) : 0 };
 
 	assert(pos0 + rows <= kv->capacity);
 	tc_pool_run(pool, c->kv_heads, attend_shared, &a);
+}
+
+/* ---- gradient ---- */
+
+/* Some queries of one head against a tile of keys. */
+struct meeting {
+	const struct tc_attend_gradient *a;
+	size_t kv_head, head;
+	size_t key0, keys, pos0, queries;
+	float *scores, *dscores;   /* [queries][TC_KEY_TILE] */
+	float *q, *dout;           /* the queries' as panels, [ceil(head_dim / nr)][queries][nr] */
+	float *dk, *dv;            /* [TC_KEY_TILE][head_dim] */
+};
+
+size_t
+tc_attend_gradient_scratch(const struct tc_config *c)
+{
+	return 2 * TC_KEY_TILE * (TC_KEY_TILE + value_panels(c) * tc_kernels()->nr + c->head_dim);
+}
+
+/* Scores of the queries, then their softmax and its gradient: scores become
+ * probabilities, dscores the gradient of the scores before capping. */
+static void
+meet(const struct meeting *m)
+{
+	const struct tc_kernels *kern = tc_kernels();
+	const struct tc_attend_gradient *a = m->a;
+	const struct tc_config *c = a->c;
+	size_t hd = c->head_dim, stride = c->heads * hd, at = m->pos0 * stride + m->head * hd;
+
+	for (size_t j = 0; j < m->keys; j += kern->nr) {
+		size_t panel = m->kv_head * a->kv->k_stride + (m->key0 + j) * hd;
+
+		kern->gemm(m->queries, kern->nr, hd, a->q + at, stride, 1, a->kv->k + panel, m->scores + j, TC_KEY_TILE, 0, NULL);
+		kern->gemm(m->queries, kern->nr, hd, a->dout + at, stride, 1, a->swapped->k + panel, m->dscores + j,
+		    TC_KEY_TILE, 0, NULL);
+	}
+	for (size_t r = 0; r < m->queries; r++) {
+		size_t row = (m->pos0 + r) * c->heads + m->head;
+		float *s = m->scores + r * TC_KEY_TILE;
+
+		mask(m->pos0 + r, m->key0, a->window, (float)c->attn_cap, s);
+		kern->softmax_grad(TC_KEY_TILE, a->softmax[row].max, a->softmax[row].inverse, a->delta[row], (float)c->attn_cap,
+		    s, m->dscores + r * TC_KEY_TILE);
+	}
+}
+
+/* dq += dscores k, dk += dscores^T q, dv += probabilities^T dout. */
+static void
+add_products(const struct meeting *m)
+{
+	const struct tc_kernels *kern = tc_kernels();
+	const struct tc_attend_gradient *a = m->a;
+	const struct tc_config *c = a->c;
+	size_t nr = kern->nr, hd = c->head_dim, ld = (c->heads + 2 * c->kv_heads) * hd;
+
+	for (size_t i = 0; i < hd; i += nr) {
+		size_t n = tc_min(nr, hd - i);
+
+		kern->gemm(m->queries, n, m->keys, m->dscores, TC_KEY_TILE, 1,
+		    a->swapped->v + m->kv_head * a->swapped->v_stride + i * a->swapped->capacity + m->key0 * nr,
+		    a->dqkv + m->pos0 * ld + m->head * hd + i, ld, 1, NULL);
+		kern->gemm(m->keys, n, m->queries, m->dscores, 1, TC_KEY_TILE, m->q + i * m->queries, m->dk + i, hd, 1, NULL);
+		kern->gemm(m->keys, n, m->queries, m->scores, 1, TC_KEY_TILE, m->dout + i * m->queries, m->dv + i, hd, 1, NULL);
+	}
+}
+
+/* The queries that see a tile of keys: those from its first key on, and with a
+ * window those up to its last key's. */
+static void
+gradient_of_keys(struct meeting *m)
+{
+	const struct tc_attend_gradient *a = m->a;
+	const struct tc_config *c = a->c;
+	size_t hd = c->head_dim, stride = c->heads * hd, shared = c->heads / c->kv_heads, ld = stride + 2 * c->kv_heads * hd;
+	size_t end = a->window ? tc_min(a->rows, m->key0 + m->keys - 1 + a->window) : a->rows;
+	float *dk = a->dqkv + m->key0 * ld + stride + m->kv_head * hd, *dv = dk + c->kv_heads * hd;
+
+	memset(m->dk, 0, TC_KEY_TILE * hd * sizeof(*m->dk));
+	memset(m->dv, 0, TC_KEY_TILE * hd * sizeof(*m->dv));
+	for (m->head = m->kv_head * shared; m->head < (m->kv_head + 1) * shared; m->head++)
+		for (m->pos0 = m->key0; m->pos0 < end; m->pos0 += TC_KEY_TILE) {
+			size_t at = m->pos0 * stride + m->head * hd;
+
+			m->queries = tc_min(TC_KEY_TILE, end - m->pos0);
+			tc_panels_put(m->q, m->queries, 0, m->queries, hd, a->q + at, stride);
+			tc_panels_put(m->dout, m->queries, 0, m->queries, hd, a->dout + at, stride);
+			meet(m);
+			add_products(m);
+		}
+	for (size_t r = 0; r < m->keys; r++) {
+		memcpy(dk + r * ld, m->dk + r * hd, hd * sizeof(*dk));
+		memcpy(dv + r * ld, m->dv + r * hd, hd * sizeof(*dv));
+	}
+}
+
+void
+tc_attend_gradient(const struct tc_attend_gradient *a, size_t kv_head, float *scratch)
+{
+	const struct tc_config *c = a->c;
+	size_t hd = c->head_dim, padded = value_panels(c) * tc_kernels()->nr, shared = c->heads / c->kv_heads;
+	size_t ld = (c->heads + 2 * c->kv_heads) * hd;
+	struct meeting m = { .a = a, .kv_head = kv_head, .scores = scratch };
+
+	m.dscores = m.scores + TC_KEY_TILE * TC_KEY_TILE;
+	m.q = m.dscores + TC_KEY_TILE * TC_KEY_TILE;
+	m.dout = m.q + TC_KEY_TILE * padded;
+	m.dk = m.dout + TC_KEY_TILE * padded;
+	m.dv = m.dk + TC_KEY_TILE * hd;
+	for (size_t r = 0; r < a->rows; r++)
+		memset(a->dqkv + r * ld + kv_head * shared * hd, 0, shared * hd * sizeof(*a->dqkv));
+	for (m.key0 = 0; m.key0 < a->rows; m.key0 += TC_KEY_TILE) {
+		m.keys = tc_min(TC_KEY_TILE, a->rows - m.key0);
+		gradient_of_keys(&m);
+	}
 }

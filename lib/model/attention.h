@@ -35,8 +35,28 @@ size_t tc_attend_scratch(const struct tc_config *c, size_t rows);
 
 /* out[rows][heads * head_dim]: query row r, at position pos0 + r, over keys
  * 0 .. pos0 + r, or the last `window` of them (0: all).  q is [rows][heads *
- * head_dim], rotated and scaled; scores are capped as c says.  A pool splits
- * the KV heads; without one the caller's thread does it all. */
-void tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, const float *q, float *out, float *scratch, struct tc_pool *pool);
+ * head_dim], rotated and scaled; scores are capped as c says.  softmax: NULL,
+ * or [rows][heads] of what tc_attend_gradient() asks for.  A pool splits the KV
+ * heads; without one the caller's thread does it all. */
+struct tc_softmax {
+	float max, inverse; /* the largest score, and 1 / the sum of exp(score - max) */
+};
+void tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, const float *q, float *out, struct tc_softmax *softmax, float *scratch, struct tc_pool *pool);
+
+/* The gradient of a whole sequence's attention, one KV head and the query heads
+ * that share it; Dao (2023), "FlashAttention-2", algorithm 2: the scores are
+ * made again, a tile at a time. */
+struct tc_attend_gradient {
+	const struct tc_config *c;
+	size_t window, rows;               /* of the sequence, from position 0 */
+	const struct tc_kv *kv;            /* as the forward pass stored it, */
+	const struct tc_kv *swapped;       /* and with keys and values in each other's place */
+	const float *q, *dout;             /* [rows][heads * head_dim], q as for tc_attend() */
+	const struct tc_softmax *softmax;  /* [rows][heads] */
+	const float *delta;                /* [rows][heads]: sum over a head of dout x out */
+	float *dqkv;                       /* [rows][(heads + 2 kv_heads) * head_dim]: the gradients of q, k and v */
+};
+void tc_attend_gradient(const struct tc_attend_gradient *a, size_t kv_head, float *scratch);
+size_t tc_attend_gradient_scratch(const struct tc_config *c); /* in floats */
 
 #endif

@@ -250,10 +250,20 @@ tc_scratch_free(struct tc_scratch *s)
 	*s = (struct tc_scratch){0};
 }
 
+static const struct tc_sites no_sites;
+
 static float *
-site_or(const struct tc_sites *sites, enum tc_site site, float *scratch)
+or_scratch(float *wanted, float *scratch)
 {
-	return sites && sites->site[site] ? sites->site[site] : scratch;
+	return wanted ? wanted : scratch;
+}
+
+/* What is in scratch now and will be overwritten. */
+static void
+keep(float *wanted, const float *x, size_t n)
+{
+	if (wanted)
+		memcpy(wanted, x, n * sizeof(*x));
 }
 
 void
@@ -279,6 +289,12 @@ input_of(const struct tc_norm *w, const struct tc_config *c, size_t rows, const 
 	return x;
 }
 
+size_t
+tc_block_window(const struct tc_config *c, int block)
+{
+	return c->layer[block] & TC_LAYER_SLIDING ? c->window : 0;
+}
+
 static void
 add_output(const struct tc_norm *w, const struct tc_config *c, size_t rows, float *out, float *hidden)
 {
@@ -296,21 +312,38 @@ norm_heads(const struct tc_norm *w, const struct tc_config *c, size_t rows, size
 		tc_norm_rows(w, c, rows, heads * c->head_dim, x, x);
 }
 
-static void
-rotate_rows(const struct tc_config *c, const struct tc_rope_table *rope, int block, size_t length, size_t pos0,
-    size_t rows, size_t heads, float *x)
+/* Which table, or -1: the block does not rotate. */
+static int
+rope_of(const struct tc_config *c, int block, size_t length)
 {
-	int which = c->layer[block] & TC_LAYER_LOCAL_ROPE ? LOCAL :
-	    c->rope.kind == TC_ROPE_LONGROPE && (double)length > c->rope.original_positions ? LONG : OWN;
-	size_t half = rope->dims[which] / 2;
+	if (c->layer[block] & TC_LAYER_NO_ROPE)
+		return -1;
+	if (c->layer[block] & TC_LAYER_LOCAL_ROPE)
+		return LOCAL;
+	return c->rope.kind == TC_ROPE_LONGROPE && (double)length > c->rope.original_positions ? LONG : OWN;
+}
+
+void
+tc_rope_rows(const struct tc_config *c, const struct tc_rope_table *rope, int block, size_t length, size_t pos0,
+    size_t rows, size_t heads, float *x, size_t ldx, bool back)
+{
+	int which = rope_of(c, block, length);
+	size_t half = which < 0 ? 0 : rope->dims[which] / 2;
 
 	assert(pos0 + rows <= rope->positions);
-	if (c->layer[block] & TC_LAYER_NO_ROPE)
-		return;
-	for (size_t r = 0; r < rows; r++)
-		for (size_t h = 0; h < heads; h++)
-			tc_kernels()->rope(2 * half, x + (r * heads + h) * c->head_dim,
-			    rope->cos[which] + (pos0 + r) * half, rope->sin[which] + (pos0 + r) * half);
+	for (size_t r = 0; half > 0 && r < rows; r++)
+		for (size_t h = 0; h < heads; h++) {
+			float *pair = x + r * ldx + h * c->head_dim;
+
+			/* (a, -b) turned by an angle is (a, b) turned back, its
+			 * second half negated. */
+			if (back)
+				tc_kernels()->scale(half, -1, pair + half);
+			tc_kernels()->rope(2 * half, pair, rope->cos[which] + (pos0 + r) * half,
+			    rope->sin[which] + (pos0 + r) * half);
+			if (back)
+				tc_kernels()->scale(half, -1, pair + half);
+		}
 }
 
 void
@@ -319,16 +352,20 @@ tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct t
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool)
 {
 	size_t dq = c->heads * c->head_dim, dkv = c->kv_heads * c->head_dim;
-	const float *x = input_of(&b->attn_norm, c, rows, hidden, site_or(sites, TC_SITE_ATTN_IN, s->norm));
 	float *k = s->kv, *v = s->kv + rows * dkv;
+	const float *x;
 
 	assert(rows <= TC_TILE_ROWS);
+	sites = sites ? sites : &no_sites;
+	x = input_of(&b->attn_norm, c, rows, hidden, or_scratch(sites->site[TC_SITE_ATTN_IN], s->norm));
 	tc_linears_run(3, (struct tc_product[]){ { &b->q, q, dq }, { &b->k, k, dkv }, { &b->v, v, dkv } }, rows, x, c->width,
 	    s->work, pool);
+	keep(sites->q, q, rows * dq);
+	keep(sites->k, k, rows * dkv);
 	norm_heads(&b->q_norm, c, rows, c->heads, q);
 	norm_heads(&b->k_norm, c, rows, c->kv_heads, k);
-	rotate_rows(c, rope, b->index, length, pos0, rows, c->heads, q);
-	rotate_rows(c, rope, b->index, length, pos0, rows, c->kv_heads, k);
+	tc_rope_rows(c, rope, b->index, length, pos0, rows, c->heads, q, dq, false);
+	tc_rope_rows(c, rope, b->index, length, pos0, rows, c->kv_heads, k, dkv, false);
 	tc_kernels()->scale(rows * dq, (float)c->query_scale, q);
 	tc_kv_store(kv, c, pos0, rows, k, v);
 }
@@ -336,19 +373,18 @@ tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct t
 /* act(gate x) * up x, or act(up x) where there is no gate. */
 static void
 run_mlp(const struct tc_block *b, const struct tc_config *c, size_t rows, const float *x, float *mid,
-    struct tc_scratch *s, struct tc_pool *pool)
+    struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool)
 {
 	const struct tc_kernels *kern = tc_kernels();
-	const float *up = c->gated ? s->up : NULL;
-	struct tc_product gated[] = { { &b->gate, mid, c->ffn }, { &b->up, s->up, c->ffn } };
-	struct tc_product plain[] = { { &b->up, mid, c->ffn } };
+	float *gate = or_scratch(sites->gate, mid), *up = or_scratch(sites->up, c->gated ? s->up : mid);
+	struct tc_product product[] = { { &b->up, up, c->ffn }, { &b->gate, gate, c->ffn } };
+	const float *from = c->gated ? gate : up, *factor = c->gated ? up : NULL;
 
-	tc_linears_run(c->gated ? 2 : 1, c->gated ? gated : plain, rows, x, c->width, s->work, pool);
+	tc_linears_run(c->gated ? 2 : 1, product, rows, x, c->width, s->work, pool);
 	if (c->act == TC_ACT_GELU_TANH)
-		kern->gelu_tanh_mul(rows * c->ffn, mid, up, mid);
+		kern->gelu_tanh_mul(rows * c->ffn, from, factor, mid);
 	else
-		kern->silu_mul(rows * c->ffn, mid, up, mid);
-	tc_linear_run(&b->down, rows, mid, c->ffn, s->out, c->width, s->work, pool);
+		kern->silu_mul(rows * c->ffn, from, factor, mid);
 }
 
 void
@@ -356,16 +392,25 @@ tc_block_rest(const struct tc_block *b, const struct tc_config *c, size_t pos0, 
     float *hidden, const float *q, const struct tc_kv *kv,
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool)
 {
-	size_t dq = c->heads * c->head_dim, window = c->layer[b->index] & TC_LAYER_SLIDING ? c->window : 0;
-	float *att = site_or(sites, TC_SITE_ATTN_OUT, s->att);
+	size_t dq = c->heads * c->head_dim, window = tc_block_window(c, b->index);
+	float *att, *mid;
 	const float *x;
 
 	assert(rows <= TC_TILE_ROWS);
-	tc_attend(kv, c, window, pos0, rows, q, att, s->att_work, pool);
+	sites = sites ? sites : &no_sites;
+	att = or_scratch(sites->site[TC_SITE_ATTN_OUT], s->att);
+	mid = or_scratch(sites->site[TC_SITE_MLP_MID], s->gate);
+	tc_attend(kv, c, window, pos0, rows, q, att, sites->softmax, s->att_work, pool);
 	tc_linear_run(&b->o, rows, att, dq, s->out, c->width, s->work, pool);
+	keep(sites->o, s->out, rows * c->width);
 	add_output(&b->attn_post_norm, c, rows, s->out, hidden);
 
-	x = input_of(&b->mlp_norm, c, rows, hidden, site_or(sites, TC_SITE_MLP_IN, s->norm));
-	run_mlp(b, c, rows, x, site_or(sites, TC_SITE_MLP_MID, s->gate), s, pool);
-	add_output(&b->mlp_post_norm, c, rows, s->out, hidden);
+	x = input_of(&b->mlp_norm, c, rows, hidden, or_scratch(sites->site[TC_SITE_MLP_IN], s->norm));
+	run_mlp(b, c, rows, x, mid, s, sites, pool);
+	if (sites->open && !sites->down)
+		return;
+	tc_linear_run(&b->down, rows, mid, c->ffn, s->out, c->width, s->work, pool);
+	keep(sites->down, s->out, rows * c->width);
+	if (!sites->open)
+		add_output(&b->mlp_post_norm, c, rows, s->out, hidden);
 }

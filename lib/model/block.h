@@ -8,11 +8,9 @@
 
 #include "base/thread.h"
 #include "model/attention.h"
+#include "model/batch.h"
 #include "model/config.h"
 #include "model/linear.h"
-
-/* Rows that go through a block together: their buffers stay in cache. */
-#define TC_TILE_ROWS 96
 
 /* A norm's weights with the architecture's offset added; b NULL: no bias. */
 struct tc_norm {
@@ -54,6 +52,12 @@ struct tc_rope_table {
 };
 int tc_rope_table_make(struct tc_rope_table *t, const struct tc_config *c, size_t positions, struct tc_err *err) TC_MUST_CHECK;
 void tc_rope_table_free(struct tc_rope_table *t);
+/* Rotates the heads of x, a row of `heads` heads every ldx floats, as the block
+ * does at positions pos0.. of a sequence of `length`; back: the transpose. */
+void tc_rope_rows(const struct tc_config *c, const struct tc_rope_table *rope, int block, size_t length, size_t pos0, size_t rows, size_t heads, float *x, size_t ldx, bool back);
+
+/* Positions that the block's attention sees, itself included; 0: all. */
+size_t tc_block_window(const struct tc_config *c, int block);
 
 /* A token's first hidden state, [width]; the learned embedding of a position
  * added to it (work: [width] floats). */
@@ -68,9 +72,17 @@ int tc_scratch_alloc(struct tc_scratch *s, const struct tc_config *c, struct tc_
 void tc_scratch_free(struct tc_scratch *s);
 
 /* Where the inputs of the linear layers go, for whoever wants to see them:
- * row-major, one row per row of the tile.  NULL members stay in scratch. */
+ * row-major, one row per row of the tile.  NULL members stay in scratch; a NULL
+ * struct tc_sites is one without any. */
 struct tc_sites {
 	float *site[TC_SITES];  /* [TC_SITE_ATTN_IN] .. [TC_SITE_MLP_MID] */
+	/* And what else a gradient asks for. */
+	float *q, *k;                /* before their norms */
+	struct tc_softmax *softmax;  /* [rows][heads] */
+	float *o, *down;             /* before their post norms */
+	float *gate, *up;
+	bool open;                   /* the MLP's output is not added to hidden, nor
+	                              * computed where down is NULL */
 };
 
 /* First half, rows <= TC_TILE_ROWS at positions pos0..: norm, q, k, v, rope;

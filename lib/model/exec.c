@@ -1,20 +1,9 @@
 #include "model/exec.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "base/mem.h"
-
-/* Some rows of one sequence of a batch. */
-struct tc_tile {
-	size_t seq;      /* in the batch */
-	size_t length;   /* of the sequence */
-	size_t pos0, rows;
-	size_t row;      /* of the batch's buffers */
-	size_t token;    /* of the hidden states */
-};
 
 static size_t
 sequence_length(const struct tc_exec *e, size_t i)
@@ -22,40 +11,39 @@ sequence_length(const struct tc_exec *e, size_t i)
 	return e->start[i + 1] - e->start[i];
 }
 
-/* The sequences first .. *end-1 make the next batch; returns its rows. */
-static size_t
-next_batch(const struct tc_exec *e, size_t first, size_t *end)
+int
+tc_exec_hidden_bytes(const struct tc_config *c, size_t tokens, bool with_gradient, size_t *size_bytes, struct tc_err *err)
 {
-	size_t rows = 0, i = first;
-
-	while (i < e->nseq && (i == first || rows + sequence_length(e, i) <= TC_BATCH_ROWS))
-		rows += sequence_length(e, i++);
-	*end = i;
-	return rows;
+	if (tc_mul_over(tokens, c->width * sizeof(float), size_bytes) ||
+	    tc_mul_over(*size_bytes, with_gradient ? c->layers + 3 : 1, size_bytes))
+		return tc_fail(err, TC_NOMEM, "too many tokens");
+	return 0;
 }
 
-/* Hidden states in memory, or in a file that the kernel pages. */
 static int
 alloc_hidden(struct tc_exec *e, const struct tc_exec_options *o, struct tc_err *err)
 {
-	size_t n;
+	size_t n, each = e->start[e->nseq] * e->config->width;
 
-	if (tc_mul_over(e->start[e->nseq], e->config->width * sizeof(float), &n))
-		return tc_fail(err, TC_NOMEM, "too many tokens");
-	e->hidden_bytes = n ? n : 1;
-	if (o->spill_fd < 0 || n <= o->spill_above_bytes) {
-		e->hidden = tc_alloc(n, 1, err);
-		return e->hidden ? 0 : -1;
+	if (tc_exec_hidden_bytes(e->config, e->start[e->nseq], o->with_gradient, &n, err) < 0 ||
+	    tc_spill_open(&e->states, n, &o->spill, err) < 0)
+		return tc_err_at(err, "hidden states");
+	e->hidden = e->states.p;
+	if (o->with_gradient) {
+		e->gradient = e->hidden + each;
+		e->kept = e->gradient + each;
 	}
-	if (posix_fallocate(o->spill_fd, 0, (off_t)n) != 0)
-		return tc_fail(err, TC_IO, "no room for %zu bytes of hidden states in the temporary directory", n);
-	e->hidden = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, o->spill_fd, 0);
-	if (e->hidden == MAP_FAILED) {
-		e->hidden = NULL;
-		return tc_fail_errno(err, "mapping the hidden states");
-	}
-	e->hidden_mapped = true;
 	return 0;
+}
+
+/* The hidden states as they are, before a block (or the final norm, the last). */
+static void
+keep_hidden(struct tc_exec *e, size_t block)
+{
+	size_t n = e->start[e->nseq] * e->config->width;
+
+	if (e->kept)
+		memcpy(e->kept + block * n, e->hidden, n * sizeof(*e->hidden));
 }
 
 /* What the largest batch needs. */
@@ -63,38 +51,29 @@ static int
 alloc_batch(struct tc_exec *e, bool with_hooks, struct tc_err *err)
 {
 	const struct tc_config *c = e->config;
-	size_t max_rows = 0, max_seqs = 0, max_len = 0;
+	struct tc_batch_sizes most = tc_batch_largest(e->start, e->nseq);
 	const size_t dims[] = { c->width, c->heads * c->head_dim, c->width, c->ffn };
 
-	for (size_t i = 0, end; i < e->nseq; i = end) {
-		size_t rows = next_batch(e, i, &end);
-
-		max_rows = tc_max(max_rows, rows);
-		max_seqs = tc_max(max_seqs, end - i);
-		for (size_t s = i; s < end; s++)
-			max_len = tc_max(max_len, sequence_length(e, s));
-	}
-	e->kv = tc_zalloc(max_seqs, sizeof(*e->kv), err);
+	e->kv = tc_zalloc(most.sequences, sizeof(*e->kv), err);
 	if (!e->kv)
 		return -1;
 	/* A place in the batches has room for the longest that comes there. */
 	for (size_t i = 0, end; i < e->nseq; i = end) {
-		next_batch(e, i, &end);
+		tc_batch_next(e->start, e->nseq, i, &end);
 		for (size_t s = i; s < end; s++)
 			e->kv[s - i].capacity = tc_max(e->kv[s - i].capacity, sequence_length(e, s));
 	}
-	if (tc_rope_table_make(&e->rope, c, max_len, err) < 0)
+	if (tc_rope_table_make(&e->rope, c, most.length, err) < 0)
 		return -1;
-	for (; e->nkv < max_seqs; e->nkv++)
+	for (; e->nkv < most.sequences; e->nkv++)
 		if (tc_kv_alloc(&e->kv[e->nkv], c, e->kv[e->nkv].capacity, err) < 0)
 			return -1;
-	e->q = tc_alloc(max_rows, c->heads * c->head_dim * sizeof(float), err);
-	/* Sequences end in short tiles: at most one more each. */
-	e->tile = tc_alloc(max_rows / TC_TILE_ROWS + max_seqs, sizeof(*e->tile), err);
+	e->q = tc_alloc(most.rows, c->heads * c->head_dim * sizeof(float), err);
+	e->tile = tc_alloc(most.tiles, sizeof(*e->tile), err);
 	if (!e->q || !e->tile)
 		return -1;
 	for (int s = 0; with_hooks && s < TC_SITE_HEAD_IN; s++) {
-		e->sites.site[s] = tc_alloc(max_rows, dims[s] * sizeof(float), err);
+		e->sites.site[s] = tc_alloc(most.rows, dims[s] * sizeof(float), err);
 		if (!e->sites.site[s])
 			return -1;
 	}
@@ -130,10 +109,7 @@ void
 tc_exec_close(struct tc_exec *e)
 {
 	free(e->start);
-	if (e->hidden_mapped)
-		munmap(e->hidden, e->hidden_bytes);
-	else
-		free(e->hidden);
+	tc_spill_close(&e->states);
 	tc_rope_table_free(&e->rope);
 	for (int i = 0; e->scratch && i < tc_pool_threads(e->pool); i++)
 		tc_scratch_free(&e->scratch[i]);
@@ -220,21 +196,6 @@ tile_rest(void *ctx, size_t i, int worker)
 	    e->q + t->row * e->config->heads * e->config->head_dim, &e->kv[t->seq], &e->scratch[worker], &sites, NULL);
 }
 
-static size_t
-cut_tiles(struct tc_exec *e, size_t first, size_t end)
-{
-	size_t n = 0, row = 0;
-
-	for (size_t s = first; s < end; s++)
-		for (size_t pos = 0; pos < sequence_length(e, s); pos += TC_TILE_ROWS) {
-			size_t rows = tc_min(TC_TILE_ROWS, sequence_length(e, s) - pos);
-
-			e->tile[n++] = (struct tc_tile){ s - first, sequence_length(e, s), pos, rows, row, e->start[s] + pos };
-			row += rows;
-		}
-	return n;
-}
-
 static void
 show_sites(struct tc_exec *e, size_t first, size_t end, tc_exec_hook *hook, void *ctx)
 {
@@ -252,11 +213,12 @@ tc_exec_block(struct tc_exec *e, const struct tc_block *b, tc_exec_hook *hook, v
 {
 	struct pass p = { .e = e, .b = b, .hooked = hook != NULL };
 
+	keep_hidden(e, (size_t)b->index);
 	for (size_t first = 0, end; first < e->nseq; first = end) {
 		size_t n;
 
-		next_batch(e, first, &end);
-		n = cut_tiles(e, first, end);
+		tc_batch_next(e->start, e->nseq, first, &end);
+		n = tc_batch_tiles(e->start, first, end, e->tile);
 		tc_pool_run(e->pool, n, tile_qkv, &p);
 		tc_pool_run(e->pool, n, tile_rest, &p);
 		if (hook)
@@ -304,5 +266,6 @@ tc_exec_norm(struct tc_exec *e, const struct tc_norm *w)
 {
 	struct over o = { .e = e, .w = w };
 
+	keep_hidden(e, e->config->layers);
 	tc_pool_run(e->pool, e->nseq, norm_sequence, &o);
 }

@@ -8,11 +8,11 @@
 #ifndef TC_MODEL_EXEC_H
 #define TC_MODEL_EXEC_H
 
+#include "base/spill.h"
 #include "base/thread.h"
+#include "model/batch.h"
 #include "model/block.h"
 #include "model/config.h"
-
-#define TC_BATCH_ROWS 2048
 
 /* Sees what a linear layer reads: rows [rows][dim] of sequence seq.  Called
  * from one thread, sequences in ascending order. */
@@ -24,8 +24,10 @@ struct tc_exec {
 	size_t nseq;
 	size_t *start;               /* [nseq + 1]: sequence i has tokens start[i] .. start[i+1]-1 */
 	float *hidden;               /* [tokens][width] */
-	size_t hidden_bytes;
-	bool hidden_mapped;
+	float *kept;                 /* NULL or [layers + 1][tokens][width]: what each block, and
+	                              * the final norm, was given */
+	float *gradient;             /* NULL or [tokens][width] */
+	struct tc_spill states;      /* all three */
 	struct tc_rope_table rope;
 	struct tc_scratch *scratch;  /* [threads] */
 	/* of the batch in flight */
@@ -36,14 +38,15 @@ struct tc_exec {
 	struct tc_tile *tile;
 };
 
-/* nseq sequences of length[i] tokens each.  spill_fd: a temporary file for
- * the hidden states when they are larger than spill_above_bytes, or -1.
- * with_hooks: reserve what tc_exec_block() needs to call a hook. */
+/* nseq sequences of length[i] tokens each.  spill: where the hidden states go.
+ * with_hooks: reserve what tc_exec_block() needs to call a hook.
+ * with_gradient: keep what tc_gradient_run() asks for. */
 struct tc_exec_options {
-	bool with_hooks;
-	int spill_fd;
-	uint64_t spill_above_bytes;
+	bool with_hooks, with_gradient;
+	struct tc_spill_options spill;
 };
+/* What the hidden states take; TC_NOMEM when that cannot be counted. */
+int tc_exec_hidden_bytes(const struct tc_config *c, size_t tokens, bool with_gradient, size_t *size_bytes, struct tc_err *err) TC_MUST_CHECK;
 int tc_exec_open(struct tc_exec *e, const struct tc_config *c, struct tc_pool *pool, size_t nseq, const size_t *length, const struct tc_exec_options *o, struct tc_err *err) TC_MUST_CHECK;
 void tc_exec_close(struct tc_exec *e);
 

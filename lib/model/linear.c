@@ -287,6 +287,85 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 	return 0;
 }
 
+/* ---- transposed ---- */
+
+enum { TRANSPOSED_ROWS = 16 }; /* of w that go together */
+
+struct transpose {
+	struct tc_linear *l;
+	struct tc_row_range part;
+	size_t k0;              /* the part's first row among all parts' */
+	float *work;            /* [threads][TRANSPOSED_ROWS][cols], where numbers are to be floats */
+};
+
+/* Rows of w become rows of every panel. */
+static void
+transpose_rows(void *ctx, size_t i, int worker)
+{
+	const struct transpose *t = ctx;
+	const struct tc_matrix *m = &t->l->m;
+	size_t nr = tc_kernels()->nr, cols = m->out, size = tc_panel_bytes[m->type];
+	size_t row = i * TRANSPOSED_ROWS, n = tc_min(TRANSPOSED_ROWS, t->part.n - row);
+	const char *from;
+
+	if (m->type == TC_PANEL_F32) {
+		float *work = t->work + (size_t)worker * TRANSPOSED_ROWS * cols;
+
+		tc_tensor_read_rows(t->part.w, t->part.row0 + row, n, work);
+		from = (const char *)work;
+	} else {
+		from = (const char *)t->part.w->part[0].data + (t->part.row0 + row) * cols * size;
+	}
+	for (size_t j = 0; j < cols; j += nr) {
+		size_t some = tc_min(nr, cols - j);
+		char *to = (char *)t->l->panels.p + j / nr * m->panel_bytes + (t->k0 + row) * nr * size;
+
+		for (size_t r = 0; r < n; r++, to += nr * size) {
+			memcpy(to, from + (r * cols + j) * size, some * size);
+			memset(to + some * size, 0, (nr - some) * size);
+		}
+	}
+}
+
+/* Numbers of 16 bits stay so where the kernels like it and all parts have them. */
+static enum tc_panel
+transposed_type(size_t nparts, const struct tc_row_range *part, size_t in, size_t out)
+{
+	const struct tc_format *f = &part[0].w->format;
+
+	for (size_t i = 0; i < nparts; i++)
+		if (part[i].w->format.encoding != TC_DENSE || part[i].w->format.dtype != f->dtype)
+			return TC_PANEL_F32;
+	return dense_type(f, in, out, TC_LINEAR_MANY);
+}
+
+int
+tc_linear_prepare_transposed(struct tc_linear *l, size_t nparts, const struct tc_row_range *part, struct tc_pool *pool,
+    struct tc_err *err)
+{
+	struct transpose t = { .l = l };
+	size_t in = 0, out = tc_tensor_cols(part[0].w);
+
+	for (size_t i = 0; i < nparts; i++)
+		in += part[i].n;
+	l->m = (struct tc_matrix){ .in = in, .out = out, .groups = 1, .type = transposed_type(nparts, part, in, out) };
+	l->m.panel_bytes = tc_round_up(in * tc_kernels()->nr * tc_panel_bytes[l->m.type], TC_ALIGN);
+	if (tc_room(&l->panels.p, &l->panels.size_bytes, panels_of(&l->m) * l->m.panel_bytes, err) < 0)
+		return -1;
+	l->m.panels = l->panels.p;
+	if (l->m.type == TC_PANEL_F32) {
+		t.work = tc_alloc((size_t)tc_pool_threads(pool) * TRANSPOSED_ROWS * out, sizeof(*t.work), err);
+		if (!t.work)
+			return -1;
+	}
+	for (size_t i = 0; i < nparts; t.k0 += part[i++].n) {
+		t.part = part[i];
+		tc_pool_run(pool, (part[i].n + TRANSPOSED_ROWS - 1) / TRANSPOSED_ROWS, transpose_rows, &t);
+	}
+	free(t.work);
+	return 0;
+}
+
 int
 tc_linear_bias(struct tc_linear *l, const struct tc_tensor *b, struct tc_err *err)
 {

@@ -31,6 +31,16 @@ int tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row
 int tc_linear_bias(struct tc_linear *l, const struct tc_tensor *b, struct tc_err *err) TC_MUST_CHECK;
 void tc_linear_free(struct tc_linear *l);
 
+/* Rows row0 .. row0+n-1 of a weight matrix. */
+struct tc_row_range {
+	const struct tc_tensor *w;
+	size_t row0, n;
+};
+/* For gradients: the same matrices transposed, so that a product is y[rows][in]
+ * = sum over the parts of dy_i W_i, where a row of what is multiplied holds the
+ * dy_i[n_i] one after another.  All have as many columns. */
+int tc_linear_prepare_transposed(struct tc_linear *l, size_t nparts, const struct tc_row_range *part, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+
 /* Floats of scratch that a product of rows rows of `in` inputs needs. */
 size_t tc_linear_work(size_t in, size_t rows);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernel/kernel.h"
+#include "model/panels.h"
 
 enum { CHANNELS = 64 }; /* a worker's share of channels */
 
@@ -56,14 +57,10 @@ static void
 hessian_pack(void *ctx, size_t p, int worker)
 {
 	const struct leaf *l = ctx;
-	size_t nr = tc_kernels()->nr, c0 = p * nr, n = tc_min(nr, l->dim - c0);
-	float *to = l->panels + p * l->rows * nr;
+	size_t nr = tc_kernels()->nr, c0 = p * nr;
 
 	(void)worker;
-	for (size_t t = 0; t < l->rows; t++, to += nr) {
-		memcpy(to, l->x + t * l->dim + c0, n * sizeof(*to));
-		memset(to + n, 0, (nr - n) * sizeof(*to));
-	}
+	tc_panels_put(l->panels + p * l->rows * nr, l->rows, 0, l->rows, tc_min(nr, l->dim - c0), l->x + c0, l->dim);
 }
 
 /* Channels of panel i against those of panel j <= i. */

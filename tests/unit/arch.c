@@ -173,7 +173,7 @@ take_all(struct tc_source *s, const struct form *form, take_fn *take, void *to)
 static float *
 run_executor(const struct reference *ref, const char *model, const struct form *form)
 {
-	struct tc_exec_options o = { .spill_fd = -1 };
+	struct tc_exec_options o = { .spill.fd = -1 };
 	size_t *length = malloc(ref->seqs * sizeof(*length)), tokens = ref->seqs * ref->len;
 	float *logits = NULL, *work = NULL;
 	struct tc_source *s = NULL;

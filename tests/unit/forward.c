@@ -93,7 +93,7 @@ feed(struct tc_forward *f, struct tc_source *s, enum weights weights)
 static int
 forward(struct tc_forward *f, const struct model *m, size_t nseq, const size_t *length, const uint32_t *ids)
 {
-	struct tc_exec_options o = { .spill_fd = -1 };
+	struct tc_exec_options o = { .spill.fd = -1 };
 	struct tc_source *s = NULL;
 	int r = -1;
 
@@ -162,7 +162,7 @@ static double
 nll_distance(const struct tc_forward *f, const uint32_t *ids, const float *want)
 {
 	enum { N = SEQS * (LEN - 1) };
-	struct tc_nll_model m = { f->exec.hidden, tc_forward_head(f), 0 };
+	struct tc_final m = { f->exec.hidden, tc_forward_head(f), 0 };
 	size_t row[N];
 	uint32_t target[N];
 	double nll[N], most = 0;
@@ -357,10 +357,10 @@ test_attend(const char *kind, size_t head_dim)
 		exit(1);
 	tc_kv_store(&kv, &c, 0, POSITIONS, k, v);
 	for (size_t p = 0; p < POSITIONS; p++)
-		tc_attend(&kv, &c, 0, p, 1, q + p * dq, one + p * dq, scratch, NULL);
+		tc_attend(&kv, &c, 0, p, 1, q + p * dq, one + p * dq, NULL, scratch, NULL);
 	for (size_t rows = 1; rows <= POSITIONS; rows += rows < 8 ? 1 : 23) {
 		for (size_t p = 0; p < POSITIONS; p += rows)
-			tc_attend(&kv, &c, 0, p, tc_min(rows, POSITIONS - p), q + p * dq, many + p * dq, scratch, NULL);
+			tc_attend(&kv, &c, 0, p, tc_min(rows, POSITIONS - p), q + p * dq, many + p * dq, NULL, scratch, NULL);
 		right &= !memcmp(one, many, POSITIONS * dq * sizeof(*one));
 	}
 	ok(right, "%s, head_dim %zu: attention of one query and of many, the same bits", kind, head_dim);
@@ -368,7 +368,7 @@ test_attend(const char *kind, size_t head_dim)
 	/* As decoding does: a larger cache that holds no later keys yet. */
 	for (size_t p = 0; p < POSITIONS; p++) {
 		tc_kv_store(&grown, &c, p, 1, k + p * dkv, v + p * dkv);
-		tc_attend(&grown, &c, 0, p, 1, q + p * dq, many + p * dq, scratch, NULL);
+		tc_attend(&grown, &c, 0, p, 1, q + p * dq, many + p * dq, NULL, scratch, NULL);
 	}
 	cached = !memcmp(one, many, POSITIONS * dq * sizeof(*one));
 	ok(cached, "%s, head_dim %zu: and with a cache that grows", kind, head_dim);

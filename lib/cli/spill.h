@@ -1,0 +1,15 @@
+/* spill.h - where a stage's large buffers go: memory up to --memory, beyond it
+ * temporary files. */
+#ifndef TC_CLI_SPILL_H
+#define TC_CLI_SPILL_H
+
+#include "base/spill.h"
+#include "cli/cli.h"
+
+/* For one of `shares` buffers that share what there is (--memory, else three
+ * quarters of what is free now): fills above_bytes and, where size_bytes is more,
+ * opens fd, which the caller closes when the buffer is open. */
+int tc_cli_spill(struct tc_cli *cli, size_t size_bytes, unsigned shares, struct tc_spill_options *o) TC_MUST_CHECK;
+void tc_cli_spill_close(struct tc_spill_options *o);
+
+#endif
