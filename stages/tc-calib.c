@@ -226,7 +226,7 @@ write_stats(struct calib *c, enum tc_site site, int block)
 {
 	struct tc_err *err = &c->cli->err;
 
-	for (int k = 0; k < TC_STAT_KINDS; k++) {
+	for (int k = 0; k < TC_STAT_SITE_KINDS; k++) {
 		struct tc_record r;
 		int got = tc_gather_record(&c->gather, site, (enum tc_stat_kind)k, block, c->source->header.nsteps, &r, err);
 
@@ -319,8 +319,8 @@ replaced(const struct calib *c, const struct tc_record *r)
 {
 	if (r->kind == TC_KIND_TOKENS)
 		return strcmp(r->u.tokens.tag, "calib") == 0;
-	return r->kind == TC_KIND_STAT && !c->a->tokens_only && strcmp(r->u.stat.tag, "calib") == 0 &&
-	    (r->u.stat.kind != TC_STAT_HESSIAN || c->a->hessian);
+	return r->kind == TC_KIND_STAT && !c->a->tokens_only && !tc_stat_is_of_tensor(r->u.stat.kind) &&
+	    strcmp(r->u.stat.tag, "calib") == 0 && (r->u.stat.kind != TC_STAT_HESSIAN || c->a->hessian);
 }
 
 static int
