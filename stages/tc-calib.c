@@ -7,10 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
 #include "cli/cli.h"
+#include "cli/draw.h"
 #include "cli/spill.h"
-#include "cli/tokens.h"
 #include "kernel/kernel.h"
 #include "model/forward.h"
 #include "stats/gather.h"
@@ -52,11 +51,7 @@ struct calib {
 	struct tc_source *source;
 	struct tc_tokenizer *tokenizer;
 	struct tc_ids text;
-	/* this shard's sequences */
-	uint64_t first;
-	size_t nseq;
-	size_t *length;
-	uint32_t *ids;
+	struct tc_draw draw;
 	struct tc_forward forward;
 	bool forward_open;
 	struct tc_gather gather;
@@ -64,158 +59,30 @@ struct calib {
 	bool started;               /* the tokens are written */
 };
 
-/* The sequences of all shards: windows of the text, or those of --ids. */
-struct draw {
-	size_t n;
-	size_t *begin, *length;
-};
-
-static void
-draw_free(struct draw *d)
-{
-	free(d->begin);
-	free(d->length);
-}
-
-static size_t
-count_or(int64_t given, size_t otherwise)
-{
-	return given == TC_UNSET ? otherwise : (size_t)given;
-}
-
-static int
-draw_given(const struct calib *c, struct draw *d, struct tc_err *err)
-{
-	size_t skip = count_or(c->a->common.skip, 0), have = c->text.nseq;
-	size_t n = count_or(c->a->common.samples, have > skip ? have - skip : 0), at = 0;
-
-	if (n == 0 || skip + n > have)
-		return tc_fail(err, TC_DATA, "%s has %zu sequences; %zu after the first %zu were asked for",
-		    c->a->common.ids, have, n, skip);
-	for (size_t i = 0; i < skip + n; at += c->text.length[i++]) {
-		if (i < skip)
-			continue;
-		if (c->text.length[i] == 0)
-			return tc_fail(err, TC_DATA, "%s: sequence %zu is empty", c->a->common.ids, i);
-		d->begin[d->n] = at;
-		d->length[d->n++] = c->text.length[i];
-	}
-	return 0;
-}
-
-static int
-draw_windows(const struct calib *c, struct draw *d, size_t seqlen, struct tc_err *err)
-{
-	const struct tc_common *o = &c->a->common;
-	size_t skip = count_or(o->skip, 0), n = count_or(o->samples, DEFAULT_SAMPLES), have = c->text.n / seqlen;
-	struct tc_rng rng;
-
-	if (o->seed == TC_UNSET && (skip > have || n > have - skip))
-		return tc_fail(err, TC_DATA, "the text has %zu windows of %zu tokens; %zu after the first %zu were asked for",
-		    have, seqlen, n, skip);
-	if (have == 0)
-		return tc_fail(err, TC_DATA, "the text has %zu tokens, a window takes %zu", c->text.n, seqlen);
-	if (o->seed != TC_UNSET)
-		tc_rng_seed(&rng, (uint64_t)o->seed);
-	for (size_t i = 0; i < skip + n; i++) {
-		size_t begin = o->seed == TC_UNSET ? i * seqlen : tc_rng_below(&rng, c->text.n - seqlen + 1);
-
-		if (i < skip)
-			continue;
-		d->begin[d->n] = begin;
-		d->length[d->n++] = seqlen;
-	}
-	return 0;
-}
-
-/* The sequences of the whole run, and of this shard its part. */
-static int
-choose_sequences(struct calib *c, struct tc_err *err)
-{
-	const struct tc_common *o = &c->a->common;
-	size_t positions = c->forward.config.positions, seqlen = count_or(o->seqlen, tc_min(DEFAULT_SEQLEN, positions));
-	size_t most = tc_max(c->text.nseq, count_or(o->samples, DEFAULT_SAMPLES)), last, total = 0;
-	struct draw d = {0};
-	int r = -1;
-
-	if (seqlen > positions)
-		return tc_fail(err, TC_USAGE, "--seqlen %zu: the model has %zu positions", seqlen, positions);
-	d.begin = tc_alloc(most, sizeof(*d.begin), err);
-	d.length = tc_alloc(most, sizeof(*d.length), err);
-	if (!d.begin || !d.length || (c->text.nseq > 1 ? draw_given(c, &d, err) : draw_windows(c, &d, seqlen, err)) < 0)
-		goto out;
-	c->first = d.n * (size_t)(o->shard.i - 1) / (size_t)o->shard.n;
-	last = d.n * (size_t)o->shard.i / (size_t)o->shard.n;
-	c->nseq = last - c->first;
-	if (c->nseq == 0) {
-		tc_fail(err, TC_USAGE, "--shard %lld/%lld: there are only %zu sequences", (long long)o->shard.i,
-		    (long long)o->shard.n, d.n);
-		goto out;
-	}
-	for (size_t i = c->first; i < last; i++)
-		total += d.length[i];
-	c->length = tc_alloc(c->nseq, sizeof(*c->length), err);
-	c->ids = tc_alloc(total, sizeof(*c->ids), err);
-	if (!c->length || !c->ids)
-		goto out;
-	total = 0;
-	for (size_t i = 0; i < c->nseq; i++) {
-		c->length[i] = d.length[c->first + i];
-		memcpy(c->ids + total, c->text.ids + d.begin[c->first + i], c->length[i] * sizeof(*c->ids));
-		total += c->length[i];
-	}
-	r = 0;
-out:
-	draw_free(&d);
-	return r;
-}
-
-static int
-write_tokens(struct calib *c, struct tc_err *err)
-{
-	struct tc_record r = { .kind = TC_KIND_TOKENS, .nparts = 1 };
-	struct tc_tokens *t = &r.u.tokens;
-	size_t total = 0;
-	int result;
-
-	*t = (struct tc_tokens){ .tag = "calib", .first = c->first, .nseq = c->nseq };
-	snprintf(t->text_sha256, sizeof(t->text_sha256), "%s", c->text.sha256);
-	t->length = tc_alloc(c->nseq, sizeof(*t->length), err);
-	if (!t->length)
-		return -1;
-	for (size_t i = 0; i < c->nseq; i++)
-		total += t->length[i] = c->length[i];
-	r.part[0] = (struct tc_part){ .name = "data", .data = c->ids, .size_bytes = total * sizeof(*c->ids) };
-	result = tc_writer_put(c->cli->writer, &r, err);
-	free(t->length);
-	return result;
-}
-
 /* All files have come, the tensors begin. */
 static int
 start(struct calib *c)
 {
 	struct tc_err *err = &c->cli->err;
 	struct tc_exec_options o = { .with_hooks = true };
-	size_t tokens = 0, size_bytes;
+	size_t size_bytes;
 	int r;
 
 	if (tc_cli_tokens(c->cli, c->tokenizer, "text/calib.txt", TC_TEXT_RUNNING, &c->text) < 0 ||
-	    choose_sequences(c, err) < 0 || write_tokens(c, err) < 0)
+	    tc_cli_draw(c->cli, &c->text, c->forward.config.positions, DEFAULT_SAMPLES, DEFAULT_SEQLEN, &c->draw) < 0 ||
+	    tc_cli_draw_put(c->cli, &c->draw, "calib", &c->text) < 0)
 		return -1;
 	c->started = true;
 	if (c->a->tokens_only)
 		return 0;
-	c->gather = (struct tc_gather){ .pool = c->cli->pool, .first = c->first,
+	c->gather = (struct tc_gather){ .pool = c->cli->pool, .first = c->draw.first,
 		.kind = { [TC_STAT_SQ] = true, [TC_STAT_ABS] = true, [TC_STAT_MAX] = true, [TC_STAT_HESSIAN] = c->a->hessian } };
 	c->forward.hook = tc_gather_hook;
 	c->forward.hook_ctx = &c->gather;
-	for (size_t i = 0; i < c->nseq; i++)
-		tokens += c->length[i];
-	if (tc_exec_hidden_bytes(&c->forward.config, tokens, false, &size_bytes, err) < 0 ||
+	if (tc_exec_hidden_bytes(&c->forward.config, c->draw.ntokens, false, &size_bytes, err) < 0 ||
 	    tc_cli_spill(c->cli, size_bytes, 1, &o.spill) < 0)
 		return -1;
-	r = tc_forward_tokens(&c->forward, c->nseq, c->length, c->ids, &o, err);
+	r = tc_forward_tokens(&c->forward, c->draw.nseq, c->draw.length, c->draw.ids, &o, err);
 	tc_cli_spill_close(&o.spill);
 	return r;
 }
@@ -225,7 +92,7 @@ write_stats(struct calib *c, enum tc_site site, int block)
 {
 	struct tc_err *err = &c->cli->err;
 
-	for (int k = 0; k < TC_STAT_KINDS; k++) {
+	for (int k = 0; k < TC_STAT_SITE_KINDS; k++) {
 		struct tc_record r;
 		int got = tc_gather_record(&c->gather, site, (enum tc_stat_kind)k, block, c->source->header.nsteps, &r, err);
 
@@ -318,8 +185,8 @@ replaced(const struct calib *c, const struct tc_record *r)
 {
 	if (r->kind == TC_KIND_TOKENS)
 		return strcmp(r->u.tokens.tag, "calib") == 0;
-	return r->kind == TC_KIND_STAT && !c->a->tokens_only && strcmp(r->u.stat.tag, "calib") == 0 &&
-	    (r->u.stat.kind != TC_STAT_HESSIAN || c->a->hessian);
+	return r->kind == TC_KIND_STAT && !c->a->tokens_only && !tc_stat_is_of_tensor(r->u.stat.kind) &&
+	    strcmp(r->u.stat.tag, "calib") == 0 && (r->u.stat.kind != TC_STAT_HESSIAN || c->a->hessian);
 }
 
 static int
@@ -392,8 +259,7 @@ main(int argc, char **argv)
 	tc_hold_clear(&c.hold);
 	tc_tokenizer_free(c.tokenizer);
 	tc_ids_free(&c.text);
-	free(c.length);
-	free(c.ids);
+	tc_draw_free(&c.draw);
 	tc_source_close(c.source);
 	return tc_cli_end(&cli);
 }

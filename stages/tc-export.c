@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "cli/cli.h"
 #include "file/safetensors.h"
 #include "model/config.h"
@@ -92,19 +93,7 @@ create(const struct export *x, const char *name, struct tc_err *err)
 static int
 write_all(int fd, const char *name, const void *data, size_t n, struct tc_err *err)
 {
-	const char *p = data;
-
-	while (n > 0) {
-		ssize_t k = write(fd, p, n);
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k < 0)
-			return tc_fail_errno(err, "%s", name);
-		p += k;
-		n -= (size_t)k;
-	}
-	return 0;
+	return tc_write_all(fd, data, n, err) < 0 ? tc_err_at(err, "%s", name) : 0;
 }
 
 static int
@@ -389,12 +378,10 @@ copy_late(struct export *x, const struct tc_tensor *t, char *buf, struct tc_err 
 	if (tc_st_writer_declare(x->writer, t->name, t->format.dtype, t->ndim, t->shape, err) < 0)
 		return -1;
 	while (left > 0) {
-		ssize_t n = read(x->spool, buf, tc_min(left, COPY_BYTES));
+		ptrdiff_t n = tc_read_some(x->spool, buf, tc_min(left, COPY_BYTES), err);
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n <= 0)
-			return n < 0 ? tc_fail_errno(err, "temporary file") : tc_fail(err, TC_IO, "temporary file: too short");
+			return n < 0 ? tc_err_at(err, "temporary file") : tc_fail(err, TC_IO, "temporary file: too short");
 		if (tc_st_writer_write(x->writer, buf, (size_t)n, err) < 0)
 			return -1;
 		left -= (size_t)n;

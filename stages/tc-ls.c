@@ -3,6 +3,7 @@
  * Nothing is printed before the whole stream was read: what breaks off is no
  * stream. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,11 +121,10 @@ add_tensor(struct list *l, const struct tc_tensor *t, struct tc_err *err)
 	char cell[COLUMNS][CELL_MAX] = { [KIND] = "tensor" };
 	size_t bytes = tc_tensor_bytes(t);
 	double bits = 8.0 * (double)bytes / (double)tc_tensor_elements(t);
-	const char *part = t->bias ? "bias" : "weight";
 	json_t *shape = json_array();
 
 	snprintf(cell[NAME], CELL_MAX, "%s", t->name);
-	snprintf(cell[ROLE], CELL_MAX, "%s %s", tc_role_names[t->role], part);
+	snprintf(cell[ROLE], CELL_MAX, "%s %s", tc_role_names[t->role], tc_part_words[t->bias]);
 	if (t->block >= 0)
 		snprintf(cell[BLOCK], CELL_MAX, "%d", t->block);
 	for (int i = 0; i < t->ndim; i++) {
@@ -138,7 +138,7 @@ add_tensor(struct list *l, const struct tc_tensor *t, struct tc_err *err)
 	snprintf(cell[BITS], CELL_MAX, "%.3f", bits);
 	if (json_array_size(shape) != (size_t)t->ndim ||
 	    add_json(l->tensors, json_pack("{s:s,s:s,s:s,s:i,s:O,s:s,s:I,s:f}", "name", t->name, "role", tc_role_names[t->role],
-	    "part", part, "block", t->block, "shape", shape, "format", cell[FORMAT], "bytes", (json_int_t)bytes,
+	    "part", tc_part_words[t->bias], "block", t->block, "shape", shape, "format", cell[FORMAT], "bytes", (json_int_t)bytes,
 	    "bits_per_weight", bits), err) < 0) {
 		json_decref(shape);
 		return tc_fail_nomem(err, 0);
@@ -147,28 +147,74 @@ add_tensor(struct list *l, const struct tc_tensor *t, struct tc_err *err)
 	return add_row(l, cell, err);
 }
 
+/* A number that may be anything; JSON has no name for what is not finite. */
 static int
-add_stat(struct list *l, const struct tc_stat *s, size_t bytes, struct tc_err *err)
+set_real(json_t *o, const char *key, double x, struct tc_err *err)
 {
-	char cell[COLUMNS][CELL_MAX] = { [KIND] = "stat" };
+	return json_object_set_new(o, key, isfinite(x) ? json_real(x) : json_null()) < 0 ? tc_fail_nomem(err, 0) : 0;
+}
+
+/* The sum over n sequences, and the standard error of their mean, which takes
+ * two sequences at least. */
+static int
+set_sums(json_t *o, const struct tc_stat *s, const void *data, uint64_t n, struct tc_err *err)
+{
+	double sum[TC_FISHER_DIM] = {0}, error = NAN;
+	uint64_t tokens;
+
+	tc_stat_total(s, data, sum, &tokens);
+	if (n > 1) {
+		double squares = sum[1] - sum[0] * sum[0] / (double)n; /* of deviations */
+
+		/* Rounding may take it below 0. */
+		error = squares < 0 ? 0 : sqrt(squares / (double)(n - 1) / (double)n);
+	}
+	return set_real(o, "sum", sum[0], err) < 0 ? -1 : set_real(o, "stderr", error, err);
+}
+
+static json_t *
+stat_json(const struct tc_stat *s, uint64_t sequences, uint64_t tokens, size_t bytes)
+{
+	bool of_tensor = tc_stat_is_of_tensor(s->kind);
+
+	/* A NULL leaves its key out. */
+	return json_pack("{s:s,s:s*,s:s*,s:s*,s:i,s:s,s:I,s:I,s:I,s:i,s:b,s:I}", "kind", tc_stat_names[s->kind],
+	    "site", of_tensor ? NULL : tc_site_names[s->site], "role", of_tensor ? tc_role_names[s->role] : NULL,
+	    "part", of_tensor ? tc_part_words[s->bias] : NULL, "block", s->block, "tag", s->tag, "dim", (json_int_t)s->dim,
+	    "sequences", (json_int_t)sequences, "tokens", (json_int_t)tokens, "step", s->place + 1, "stale", (int)s->stale,
+	    "bytes", (json_int_t)bytes);
+}
+
+static int
+add_stat(struct list *l, const struct tc_stat *s, const struct tc_part *data, struct tc_err *err)
+{
+	char cell[COLUMNS][CELL_MAX] = { [KIND] = "stat" }, group[32] = "";
 	uint64_t sequences = 0, tokens = 0;
+	json_t *o;
 
 	for (size_t i = 0; i < s->nnodes; i++) {
 		sequences += tc_node_sequences(&s->node[i]);
 		tokens += s->node[i].count;
 	}
 	snprintf(cell[NAME], CELL_MAX, "%s %s", s->tag, tc_stat_names[s->kind]);
-	snprintf(cell[ROLE], CELL_MAX, "%s", tc_site_names[s->site]);
+	if (tc_stat_is_of_tensor(s->kind))
+		snprintf(cell[ROLE], CELL_MAX, "%s %s", tc_role_names[s->role], tc_part_words[s->bias]);
+	else
+		snprintf(cell[ROLE], CELL_MAX, "%s", tc_site_names[s->site]);
+	if (s->group)
+		snprintf(group, sizeof(group), " g%" PRIu64, s->group);
 	if (s->block >= 0)
 		snprintf(cell[BLOCK], CELL_MAX, "%d", s->block);
 	snprintf(cell[SHAPE], CELL_MAX, "%" PRIu64, s->dim);
-	snprintf(cell[FORMAT], CELL_MAX, "%s, %" PRIu64 " sequences, %" PRIu64 " tokens%s", tc_dtypes[tc_stat_dtype(s->kind)].name,
-	    sequences, tokens, s->stale ? ", stale" : "");
-	snprintf(cell[BYTES], CELL_MAX, "%zu", bytes);
-	if (add_json(l->statistics, json_pack("{s:s,s:s,s:i,s:s,s:I,s:I,s:I,s:i,s:b,s:I}", "kind", tc_stat_names[s->kind],
-	    "site", tc_site_names[s->site], "block", s->block, "tag", s->tag, "dim", (json_int_t)s->dim,
-	    "sequences", (json_int_t)sequences, "tokens", (json_int_t)tokens, "step", s->place + 1, "stale", (int)s->stale,
-	    "bytes", (json_int_t)bytes), err) < 0)
+	snprintf(cell[FORMAT], CELL_MAX, "%s%s, %" PRIu64 " sequences, %" PRIu64 " tokens%s",
+	    tc_dtypes[tc_stat_dtype(s->kind)].name, group, sequences, tokens, s->stale ? ", stale" : "");
+	snprintf(cell[BYTES], CELL_MAX, "%zu", data->size_bytes);
+	o = stat_json(s, sequences, tokens, data->size_bytes);
+	if (add_json(l->statistics, o, err) < 0)
+		return -1;
+	if (s->group && json_object_set_new(o, "group", json_integer((json_int_t)s->group)) < 0)
+		return tc_fail_nomem(err, 0);
+	if (s->kind == TC_STAT_FISHER && set_sums(o, s, data->data, sequences, err) < 0)
 		return -1;
 	return add_row(l, cell, err);
 }
@@ -225,7 +271,7 @@ add_record(struct list *l, struct tc_record *r, struct tc_err *err)
 	case TC_KIND_TENSOR:
 		return add_tensor(l, &r->u.tensor, err);
 	case TC_KIND_STAT:
-		return add_stat(l, &r->u.stat, bytes, err);
+		return add_stat(l, &r->u.stat, &part[0], err);
 	case TC_KIND_TOKENS:
 		return add_tokens(l, &r->u.tokens, bytes, err);
 	case TC_KIND_FILE:

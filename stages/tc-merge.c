@@ -1,4 +1,4 @@
-/* tc-merge: adds the statistics of calibration shards.  See tc-merge(1).
+/* tc-merge: adds the statistics of calibration and Fisher shards.  See tc-merge(1).
  *
  * The shards are read in lock-step: each must have the same records in the
  * same places, but for the sequences that its tokens and statistics cover.
@@ -20,7 +20,7 @@ static const struct tc_option options[] = { { .type = TC_OPT_END } };
 
 static const struct tc_stage stage = {
 	.name = "tc-merge",
-	.summary = "add the statistics of calibration shards",
+	.summary = "add the statistics of calibration or Fisher shards",
 	.operands = "SHARD ...",
 	.operands_max = SHARDS_MAX,
 	.options = options,
@@ -51,7 +51,7 @@ shard_name(const struct merge *m, size_t i)
 	return m->cli->parsed.noperands ? m->cli->parsed.operand[i] : "standard input";
 }
 
-/* "tensor x", "stat hessian of attn_in, block 3" */
+/* "tensor x", "stat hessian of attn_in, block 3", "stat fisher of q weight, block 3" */
 static const char *
 describe(const struct tc_record *r, char buf[TC_NAME_MAX + 64])
 {
@@ -62,6 +62,9 @@ describe(const struct tc_record *r, char buf[TC_NAME_MAX + 64])
 		snprintf(buf, size, "tensor %s", r->u.tensor.name);
 	else if (r->kind == TC_KIND_FILE)
 		snprintf(buf, size, "file %s", r->u.file.name);
+	else if (r->kind == TC_KIND_STAT && tc_stat_is_of_tensor(r->u.stat.kind))
+		snprintf(buf, size, "stat %s of %s %s, block %d", tc_stat_names[r->u.stat.kind],
+		    tc_role_names[r->u.stat.role], tc_part_words[r->u.stat.bias], r->u.stat.block);
 	else if (r->kind == TC_KIND_STAT)
 		snprintf(buf, size, "stat %s of %s, block %d", tc_stat_names[r->u.stat.kind],
 		    tc_site_names[r->u.stat.site], r->u.stat.block);
@@ -126,8 +129,10 @@ mergeable(const struct tc_record *a, const struct tc_record *b)
 	if (a->kind == TC_KIND_TOKENS)
 		return strcmp(a->u.tokens.tag, b->u.tokens.tag) == 0 &&
 		    strcmp(a->u.tokens.text_sha256, b->u.tokens.text_sha256) == 0;
-	return a->kind == TC_KIND_STAT && s->kind == t->kind && s->site == t->site && s->block == t->block &&
-	    strcmp(s->tag, t->tag) == 0 && s->place == t->place && s->stale == t->stale && s->dim == t->dim;
+	/* What a kind has no use for is 0. */
+	return a->kind == TC_KIND_STAT && s->kind == t->kind && s->site == t->site && s->role == t->role &&
+	    s->bias == t->bias && s->block == t->block && strcmp(s->tag, t->tag) == 0 && s->place == t->place &&
+	    s->stale == t->stale && s->dim == t->dim && s->group == t->group;
 }
 
 static int
@@ -178,18 +183,35 @@ by_first(const void *x, const void *y)
 	return (a->first > b->first) - (a->first < b->first);
 }
 
+/* The stages that draw sequences, and what they call them. */
+static const struct {
+	const char *stage, *tag;
+} drawers[] = { { "tc-calib", "calib" }, { "tc-fisher", "fisher" } };
+
+/* The step that drew the sequences in hand, the last one that drew any; NULL
+ * when there is none.  *tag: of the tokens, when there is one. */
+static const struct tc_step *
+drawing_step(const struct tc_header *h, const char **tag)
+{
+	for (int i = h->nsteps - 1; i >= 0; i--)
+		for (size_t k = 0; k < sizeof(drawers) / sizeof(drawers[0]); k++)
+			if (strcmp(h->step[i].stage, drawers[k].stage) == 0) {
+				*tag = drawers[k].tag;
+				return &h->step[i];
+			}
+	return NULL;
+}
+
 /* What "--samples N" of the step that drew the sequences says, or 0: a shard
  * that is missing at the end leaves no gap. */
 static uint64_t
 samples_asked(const struct tc_header *h)
 {
 	static const char option[] = "--samples ";
-	int i = h->nsteps - 1;
-	const char *at;
+	const char *tag, *at;
+	const struct tc_step *step = drawing_step(h, &tag);
 
-	while (i >= 0 && strcmp(h->step[i].stage, "tc-calib") != 0)
-		i--;
-	at = i < 0 ? NULL : strstr(h->step[i].options, option);
+	at = step ? strstr(step->options, option) : NULL;
 	return at ? strtoull(at + sizeof(option) - 1, NULL, 10) : 0;
 }
 
@@ -298,6 +320,40 @@ fill_tree(const struct merge *m, struct tc_tree *tree, struct tc_err *err)
 	return 0;
 }
 
+static double
+tokens_per_sequence(const struct tc_node *n)
+{
+	return (double)n->count / (double)tc_node_sequences(n);
+}
+
+static bool
+same_length(const struct tc_node *a, const struct tc_node *b)
+{
+	const struct tc_node *high = a->level > b->level ? a : b, *low = high == a ? b : a;
+	uint32_t up = high->level - low->level;
+
+	return high->count >> up == low->count && low->count << up == high->count;
+}
+
+/* The gradient is that of a mean over a sequence's tokens: of longer sequences
+ * its square is smaller, and a sum over both kinds means nothing. */
+static int
+check_lengths(const struct merge *m, struct tc_err *err)
+{
+	const struct span *a = &m->span[0];
+
+	for (size_t i = 1; i < m->nspans; i++) {
+		const struct span *b = &m->span[i];
+		const struct tc_node *na = &a->from->u.stat.node[a->node], *nb = &b->from->u.stat.node[b->node];
+
+		if (!same_length(na, nb))
+			return tc_fail(err, TC_DATA, "%s has sequences of %g tokens, %s of %g: squared gradients of a mean "
+			    "scale with the length and cannot be added", shard_name(m, (size_t)(a->from - m->record)),
+			    tokens_per_sequence(na), shard_name(m, (size_t)(b->from - m->record)), tokens_per_sequence(nb));
+	}
+	return 0;
+}
+
 static int
 merge_stat(struct merge *m, struct tc_err *err)
 {
@@ -318,7 +374,7 @@ merge_stat(struct merge *m, struct tc_err *err)
 			    .from = &m->record[i], .node = k }, err) < 0)
 				return -1;
 		}
-	if (check_spans(m, err) < 0)
+	if (check_spans(m, err) < 0 || (tc_stat_is_of_tensor(s->kind) && check_lengths(m, err) < 0))
 		return tc_err_at(err, "%s", describe(&r, name));
 	tc_tree_init(&tree, s->kind, s->dim);
 	if (fill_tree(m, &tree, err) == 0 && tc_tree_flatten(&tree, &data, &size_bytes, err) == 0) {
@@ -331,14 +387,24 @@ merge_stat(struct merge *m, struct tc_err *err)
 	return result;
 }
 
+/* Whether tokens are those that the shards divide among them. */
+static bool
+are_drawn(const struct merge *m, const struct tc_tokens *t)
+{
+	const char *tag;
+
+	return !drawing_step(&m->source[0]->header, &tag) || strcmp(t->tag, tag) == 0;
+}
+
 /* A record from each shard.  A statistic that all have alike is of an earlier
- * calibration; tokens that all have alike are those of one shard given twice. */
+ * step, and so are tokens of its tag; other tokens that all have alike are
+ * those of one shard given twice. */
 static int
 merge_record(struct merge *m, struct tc_err *err)
 {
 	bool tokens = m->record[0].kind == TC_KIND_TOKENS;
 
-	if (!tokens && all_same(m))
+	if (!(tokens && are_drawn(m, &m->record[0].u.tokens)) && all_same(m))
 		return tc_writer_put(m->cli->writer, &m->record[0], err);
 	if (check_mergeable(m, err) < 0)
 		return -1;

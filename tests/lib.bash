@@ -105,6 +105,11 @@ json.dump(config, open(target + "/config.json", "w"))
 END
 }
 
+# made_up WHAT...: a stream that no stage writes; see tests/stream.py.
+made_up() {
+	"$PYTHON" "$TC_ROOT/tests/stream.py" "$@"
+}
+
 # flip FILE OFFSET: the file on stdout, with one bit of one byte changed.
 flip() {
 	"$PYTHON" -c 'import sys

@@ -1,26 +1,5 @@
 load lib
 
-# A whole stream of one record whose kind is not known, with a control
-# character in it.
-odd_stream() {
-	"$PYTHON" - <<'END'
-import msgpack, struct, sys, xxhash
-xxh3 = xxhash.xxh3_64_intdigest
-pack = msgpack.packb
-fixed = lambda n: struct.pack(">BQ", 0xCF, n)
-header = pack({"tinycompress": 1, "config": "{}", "tied": False, "parameters": 0, "base_quantized": "", "steps": []})
-head = pack({"kind": "odd\x1b", "critical": False, "parts": [["data", 3]]})
-out = header + fixed(xxh3(header))
-index = [["odd\x1b", len(out)]]
-out += head + b"\xc6\0\0\0\3abc" + fixed(xxh3(head + b"abc"))
-hashes = struct.pack("<QQ", xxh3(header), xxh3(head + b"abc"))
-end = b"\x87" + pack("kind") + pack("end") + pack("records") + pack(2) + pack("hash") + fixed(xxh3(hashes))
-end += pack("index") + pack(index) + pack("inputs") + pack([])
-end += pack("check") + fixed(xxh3(end)) + pack("at") + fixed(len(out))
-sys.stdout.buffer.write(out + end)
-END
-}
-
 @test "tensors have their names, roles, shapes, formats, bytes and bits" {
 	tc-quant "$TINY/llama" --group 32 -o q.tc
 	tc-ls q.tc --json >ls
@@ -70,6 +49,40 @@ END
 	[ "$(tc-ls q.tc --json | jq '[.statistics[] | select(.stale | not)] | length')" -eq 4 ]
 }
 
+@test "squared gradients are listed with their tensors, and their sums with an error" {
+	made_up fisher 1/1 8 4 >f.tc
+	tc-ls f.tc --json >ls
+	[ "$(jq -c '[.statistics[] | [.kind, .role, .part, .block, .dim, .group, .tag]]' ls)" = \
+	    '[["fisher","q","weight",0,2,null,"fisher"],["fisher_weight","q","weight",0,6,null,"fisher"],["fisher_row","q","weight",0,2,null,"fisher"],["fisher_column","q","weight",0,3,null,"fisher"],["fisher_group","q","weight",0,4,2,"fisher"],["fisher","head","bias",-1,2,null,"fisher"]]' ]
+	[ "$(jq -c '[.statistics[0] | keys_unsorted[]]' ls)" = \
+	    '["kind","role","part","block","tag","dim","sequences","tokens","step","stale","bytes","sum","stderr"]' ]
+	[ "$(jq '[.statistics[] | select(has("site"))] | length' ls)" -eq 0 ]
+	[ "$(jq -c '[.statistics[0] | .sequences, .tokens, .step, .bytes]' ls)" = '[4,32,2,16]' ]
+	[ "$(jq -c '[.tokens[0].tag, .ledger.model_bytes, .ledger.apart.statistics == ([.statistics[].bytes] | add)]' ls)" = '["fisher",0,true]' ]
+	records f.tc >heads
+	sums=$(jq -sc '[.[] | select(.stat == "fisher")][0].values' heads)
+	near "$(key ls '.statistics[0].sum')" "$(jq -n "${sums}[0]")" 1e-15
+	near "$(key ls '.statistics[0].stderr')" "$(jq -n "$sums | ((.[1] - .[0] * .[0] / 4) / 3 / 4 | sqrt)")" 1e-12
+	near "$(key ls '.statistics[0].sum')" "$(jq -s '[.[] | select(.stat == "fisher_row")][0].values | add' heads)" 1e-12
+	tc-ls f.tc | grep -qE '^stat +fisher fisher +q weight +0 +2 +f64, 4 sequences, 32 tokens +16 +-$'
+	tc-ls f.tc | grep -qE '^stat +fisher fisher_group +q weight +0 +4 +f64 g2, 4 sequences, 32 tokens +32 +-$'
+	tc-ls f.tc | grep -qE '^stat +fisher fisher +head bias +- +2 +f64'
+	made_up fisher 1/1 8 1 | tc-ls --json >one
+	[ "$(jq -c '.statistics[0] | [.sequences, .stderr, .sum > 0]' one)" = '[1,null,true]' ]
+}
+
+@test "sums that are shown are verified, payloads beside them are not" {
+	made_up fisher 1/1 8 4 | tc-import -o f.tc    # padded: parts are used in place
+	tc-ls f.tc --json >want
+	at=$(grep -obUaP 'fisher_weight' f.tc | head -n 1 | cut -d: -f1)
+	flip f.tc $((at - 40)) >bad.tc
+	fails 65 'stat.*damaged' tc-ls bad.tc
+	at=$(grep -obUaP 'fisher_row' f.tc | head -n 1 | cut -d: -f1)
+	flip f.tc $((at - 40)) >bad.tc
+	tc-ls bad.tc --json | cmp - want
+	fails 65 'stat.*damaged' tc-ls - <bad.tc
+}
+
 @test "the provenance is shown with what each step read" {
 	ids 2 16 >ids
 	tc-calib "$TINY/llama" --ids ids | tc-quant -q --bits 3 -o q.tc
@@ -100,7 +113,7 @@ END
 }
 
 @test "an unknown kind is listed, without its control characters" {
-	odd_stream >odd.tc
+	made_up odd >odd.tc
 	tc-ls odd.tc >text
 	grep -qE '^odd\?  +- ' text
 	! grep -q $'\e' text || return 1

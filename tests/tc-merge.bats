@@ -81,6 +81,54 @@ shards() {
 	[ "$(tc-ls all.tc --json | jq -c '[.statistics[] | select(.kind == "hessian") | .sequences] | unique')" = '[4]' ]
 }
 
+# gradients N WHAT LENGTH SAMPLES: N shards of made-up squared gradients, and
+# all of them in one.
+gradients() {
+	local n=$1 what=$2 i
+	shift 2
+	for i in $(seq "$n"); do
+		made_up "$what" "$i/$n" "$@" >"$i.tc" || return 1
+	done
+	made_up "$what" 1/1 "$@" | tc-merge -q -o all.tc
+}
+
+@test "shards of squared gradients give the bytes of one run, in any order" {
+	for case in "2 8" "3 8" "5 5" "7 13"; do
+		set -- $case
+		gradients "$1" fisher 6 "$2"
+		tc-merge -q $(seq -f %g.tc "$1" -1 1) | cmp - all.tc
+	done
+	[ "$(tc-ls all.tc --json | jq -c '[.statistics[] | .sequences] | unique')" = '[13]' ]
+	fails_midway 65 'tokens: sequences 11 to 12 are in no shard' tc-merge [1-6].tc
+	fails_midway 65 'tokens: sequences 1 to 2 are in more than one shard' tc-merge [1-7].tc 2.tc
+}
+
+@test "of tokens and statistics those of the last stage are divided, others kept" {
+	gradients 3 fisher-of-calibrated 6 7
+	tc-merge -q 2.tc 3.tc 1.tc | cmp - all.tc
+	[ "$(tc-ls all.tc --json | jq -c '[.tokens[] | [.tag, .sequences]]')" = '[["calib",9],["fisher",7]]' ]
+	[ "$(tc-ls all.tc --json | jq -c '[.statistics[] | .sequences] | unique')" = '[7,9]' ]
+	fails_midway 65 'tokens: sequences 0 to 1 are in more than one shard' tc-merge 1.tc 1.tc
+	gradients 3 calib-of-fisher 6 7
+	tc-merge -q 2.tc 3.tc 1.tc | cmp - all.tc
+	[ "$(tc-ls all.tc --json | jq -c '[.tokens[] | [.tag, .sequences]]')" = '[["fisher",5],["calib",7]]' ]
+}
+
+@test "squared gradients of other tensors, groups or lengths are refused" {
+	gradients 2 fisher 6 4
+	made_up fisher 2/2 6 4 role=k >k.tc
+	made_up fisher 2/2 6 4 part=bias >bias.tc
+	made_up fisher 2/2 6 4 group=3 >group.tc
+	made_up fisher 2/2 6 4 block=1 >block.tc
+	fails_midway 65 'record 2 is a stat fisher of q weight, block 0 in one, a stat fisher of k weight, block 0 in the other' tc-merge 1.tc k.tc
+	fails_midway 65 'a stat fisher of q weight, block 0 in one, a stat fisher of q bias, block 0' tc-merge 1.tc bias.tc
+	fails_midway 65 'the stat fisher_group of q weight, block 0 differs' tc-merge 1.tc group.tc
+	fails_midway 65 'block 0 in one' tc-merge 1.tc block.tc
+	gradients 3 fisher 6 7
+	made_up fisher 3/3 5 7 >3.tc
+	fails_midway 65 'fisher of q weight, block 0: 1.tc has sequences of 6 tokens, 3.tc of 5: squared gradients of a mean scale' tc-merge 1.tc 2.tc 3.tc
+}
+
 @test "what is not of one run is refused" {
 	ids 4 16 >ids
 	ids 4 17 >others

@@ -1,11 +1,12 @@
 #include "base/mem.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "base/io.h"
 
 void *
 tc_alloc(size_t count, size_t size_bytes, struct tc_err *err)
@@ -99,15 +100,13 @@ tc_read_fd(int fd, const char *name, struct tc_buf *b, size_t max_bytes, struct 
 	enum { STEP_BYTES = 1 << 16 };
 
 	for (;;) {
-		ssize_t got;
+		ptrdiff_t got;
 
 		if (tc_buf_reserve(b, tc_max(STEP_BYTES, b->n / 2), err) < 0)
 			return -1;
-		got = read(fd, b->p + b->n, b->cap - b->n);
-		if (got < 0 && errno == EINTR)
-			continue;
+		got = tc_read_some(fd, b->p + b->n, b->cap - b->n, err);
 		if (got < 0)
-			return tc_fail_errno(err, "%s: read", name);
+			return tc_err_at(err, "%s", name);
 		if (got == 0)
 			return 0;
 		b->n += (size_t)got;

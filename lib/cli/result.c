@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/io.h"
 #include "base/mem.h"
 #include "base/version.h"
 #include "cli/machine.h"
@@ -136,19 +137,7 @@ compare(const char *path, const char *hex, struct tc_err *err)
 static int
 write_text(struct tc_output *o, const char *path, const char *text, struct tc_err *err)
 {
-	size_t n = strlen(text);
-
-	while (n) {
-		ssize_t got = write(tc_output_fd(o), text, n);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return tc_fail_errno(err, "%s", path);
-		text += got;
-		n -= (size_t)got;
-	}
-	return 0;
+	return tc_write_all(tc_output_fd(o), text, strlen(text), err) < 0 ? tc_err_at(err, "%s", path) : 0;
 }
 
 /* 0: written, 1: somebody else was first, -1. */

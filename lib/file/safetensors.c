@@ -3,7 +3,6 @@
  * Little-endian hosts only, as the rest of the project. */
 #include "file/safetensors.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -11,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/io.h"
 
 #define LENGTH_BYTES 8  /* of the header's length */
 
@@ -355,19 +356,7 @@ tc_st_writer_declare(struct tc_st_writer *w, const char *name, enum tc_dtype dty
 static int
 write_all(int fd, const void *p, size_t n, struct tc_err *err)
 {
-	const char *at = p;
-
-	while (n > 0) {
-		ssize_t k = write(fd, at, n);
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k < 0)
-			return tc_fail_errno(err, "writing safetensors");
-		at += k;
-		n -= (size_t)k;
-	}
-	return 0;
+	return tc_write_all(fd, p, n, err) < 0 ? tc_err_at(err, "safetensors") : 0;
 }
 
 /* Spaces after the header align the data to 8 bytes, or fill its room. */
@@ -409,7 +398,7 @@ out:
 static int
 seek(const struct tc_st_writer *w, size_t at, struct tc_err *err)
 {
-	return lseek(w->fd, (off_t)at, SEEK_SET) < 0 ? tc_fail_errno(err, "writing safetensors") : 0;
+	return lseek(w->fd, (off_t)at, SEEK_SET) < 0 ? tc_fail_errno(err, "safetensors: seek") : 0;
 }
 
 int

@@ -154,7 +154,7 @@ file_rows(const struct tc_gguf_tensor *f, bool vector)
 static const struct tc_gguf_tensor *
 find(const struct gguf_source *k, const struct tc_tensor *t, const char *stem)
 {
-	const char *part = t->bias ? "bias" : "weight";
+	const char *part = tc_part_words[t->bias];
 	char name[TC_NAME_MAX];
 
 	if (t->block >= 0)

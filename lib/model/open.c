@@ -1,12 +1,12 @@
 #include "model/open.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "file/safetensors.h"
 #include "model/checkpoint.h"
 #include "model/gguf_source.h"
@@ -112,19 +112,17 @@ open_safetensors(struct tc_source **s, const char *path, struct tc_err *err)
 }
 
 /* How many of the first bytes there are, at most FIRST_BYTES; -1. */
-static ssize_t
+static ptrdiff_t
 read_first(const char *path, unsigned char *p, struct tc_err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
+	ptrdiff_t n;
 
 	if (fd < 0)
 		return tc_fail_errno(err, "%s", path);
-	do
-		n = read(fd, p, FIRST_BYTES);
-	while (n < 0 && errno == EINTR);
+	n = tc_read_full(fd, p, FIRST_BYTES, err);
 	if (n < 0)
-		tc_fail_errno(err, "%s", path);
+		tc_err_at(err, "%s", path);
 	close(fd);
 	return n;
 }
@@ -133,7 +131,7 @@ static int
 open_file(struct tc_source **s, const char *path, struct tc_err *err)
 {
 	unsigned char p[FIRST_BYTES];
-	ssize_t n = read_first(path, p, err);
+	ptrdiff_t n = read_first(path, p, err);
 
 	if (n < 0)
 		return -1;

@@ -168,7 +168,7 @@ tc_gather_hook(void *ctx, enum tc_site site, size_t seq, const float *x, size_t 
 {
 	struct tc_gather *g = ctx;
 
-	for (int k = 0; k < TC_STAT_KINDS; k++)
+	for (int k = 0; k < TC_STAT_SITE_KINDS; k++)
 		if (g->kind[k] && !g->err.code && add_leaf(g, site, (enum tc_stat_kind)k, seq, x, rows, dim, &g->err) < 0)
 			return;
 }
@@ -212,7 +212,7 @@ void
 tc_gather_clear(struct tc_gather *g)
 {
 	for (int s = 0; s < TC_SITES; s++)
-		for (int k = 0; k < TC_STAT_KINDS; k++)
+		for (int k = 0; k < TC_STAT_SITE_KINDS; k++)
 			tc_tree_free(&g->tree[s][k]);
 	free(g->panels);
 	g->panels = NULL;

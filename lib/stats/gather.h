@@ -10,8 +10,8 @@
 struct tc_gather {
 	struct tc_pool *pool;
 	uint64_t first;       /* index of the run's first sequence (shards) */
-	bool kind[TC_STAT_KINDS]; /* which statistics */
-	struct tc_tree tree[TC_SITES][TC_STAT_KINDS];
+	bool kind[TC_STAT_SITE_KINDS]; /* which statistics */
+	struct tc_tree tree[TC_SITES][TC_STAT_SITE_KINDS];
 	struct tc_err err;    /* of the hook, which cannot fail itself */
 	void *panels;         /* a sequence's tokens for a Hessian, kept for the next */
 	size_t panels_bytes;

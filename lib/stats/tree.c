@@ -38,23 +38,15 @@ fold(enum tc_stat_kind kind, size_t n, void *a, const void *b)
 	float *fa = a;
 	const float *fb = b;
 
-	switch (kind) {
-	case TC_STAT_SQ:
-	case TC_STAT_ABS:
-		for (size_t i = 0; i < n; i++)
-			da[i] += db[i];
-		return;
-	case TC_STAT_MAX:
+	if (kind == TC_STAT_MAX)
 		for (size_t i = 0; i < n; i++)
 			fa[i] = fb[i] > fa[i] ? fb[i] : fa[i];
-		return;
-	case TC_STAT_HESSIAN:
+	else if (tc_stat_dtype(kind) == TC_F64)
+		for (size_t i = 0; i < n; i++)
+			da[i] += db[i];
+	else
 		for (size_t i = 0; i < n; i++)
 			fa[i] += fb[i];
-		return;
-	default:
-		return;
-	}
 }
 
 static bool

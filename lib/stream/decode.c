@@ -410,37 +410,89 @@ get_nodes(const msgpack_object *head, struct tc_store *store, struct tc_stat *t,
 	return 0;
 }
 
+/* Which of a block's tensors, or of those outside the blocks. */
+static int
+get_role(const msgpack_object *head, enum tc_role *role, bool *is_bias, struct tc_err *err)
+{
+	int word, bias;
+
+	if (get_word(head, "role", tc_role_find, &word, err) < 0 || get_word(head, "part", tc_part_word_find, &bias, err) < 0)
+		return -1;
+	*role = (enum tc_role)word;
+	*is_bias = bias == 1;
+	return 0;
+}
+
+/* The tensor or the site that a statistic is of. */
+static int
+get_measured(const msgpack_object *head, struct tc_stat *t, struct tc_err *err)
+{
+	int site;
+
+	if (get_block(head, &t->block, err) < 0)
+		return -1;
+	if (tc_stat_is_of_tensor(t->kind)) {
+		if (get_role(head, &t->role, &t->bias, err) < 0)
+			return -1;
+		if (tc_role_is_of_block(t->role) != (t->block >= 0))
+			return tc_fail(err, TC_DATA, "role %s in block %d", tc_role_names[t->role], t->block);
+		return 0;
+	}
+	if (get_word(head, "site", tc_site_find, &site, err) < 0)
+		return -1;
+	t->site = (enum tc_site)site;
+	if ((t->site == TC_SITE_HEAD_IN) != (t->block == -1))
+		return tc_fail(err, TC_DATA, "site %s in block %d", tc_site_names[site], t->block);
+	return 0;
+}
+
+/* How many numbers of which type, and that the data have their size. */
+static int
+get_stat_size(const msgpack_object *head, struct tc_record *r, struct tc_err *err)
+{
+	struct tc_stat *t = &r->u.stat;
+	const char *name = tc_stat_names[t->kind];
+	size_t values, bytes;
+	int dtype;
+
+	if (get_uint(head, "dim", TC_PART_BYTES_MAX, &t->dim, err) < 0 ||
+	    get_word(head, "dtype", tc_dtype_find, &dtype, err) < 0)
+		return -1;
+	if (t->kind == TC_STAT_FISHER_GROUP) {
+		if (get_uint(head, "group", TC_PART_BYTES_MAX, &t->group, err) < 0)
+			return -1;
+		if (t->group == 0)
+			return tc_fail(err, TC_DATA, "statistic %s of groups of no inputs", name);
+	}
+	if ((enum tc_dtype)dtype != tc_stat_dtype(t->kind))
+		return tc_fail(err, TC_DATA, "statistic %s as %s", name, tc_dtypes[dtype].name);
+	values = tc_stat_values(t->kind, t->dim);
+	if (values == 0 || (t->kind == TC_STAT_FISHER && t->dim != TC_FISHER_DIM) ||
+	    tc_mul_over(values, tc_dtypes[dtype].size_bytes, &bytes) || tc_mul_over(bytes, t->nnodes, &bytes))
+		return tc_fail(err, TC_DATA, "statistic %s of %" PRIu64 " dimensions", name, t->dim);
+	return check_data(r, bytes, err);
+}
+
 static int
 get_stat(const msgpack_object *head, const struct tc_header *h, struct tc_store *store, struct tc_record *r, struct tc_err *err)
 {
 	struct tc_stat *t = &r->u.stat;
-	size_t values, bytes;
 	uint64_t place = 0;
-	int kind, site, dtype;
+	int kind;
 
-	if (get_word(head, "stat", tc_stat_find, &kind, err) < 0 ||
-	    get_word(head, "site", tc_site_find, &site, err) < 0 ||
-	    get_block(head, &t->block, err) < 0 ||
+	if (get_word(head, "stat", tc_stat_find, &kind, err) < 0)
+		return -1;
+	t->kind = (enum tc_stat_kind)kind;
+	if (get_measured(head, t, err) < 0 ||
 	    get_str(head, "tag", t->tag, sizeof(t->tag), err) < 0 ||
 	    get_uint(head, "place", TC_STEPS_MAX - 1, &place, err) < 0 ||
 	    get_bool(head, "stale", &t->stale, err) < 0 ||
-	    get_uint(head, "dim", TC_PART_BYTES_MAX, &t->dim, err) < 0 ||
-	    get_word(head, "dtype", tc_dtype_find, &dtype, err) < 0 ||
 	    get_nodes(head, store, t, err) < 0)
 		return -1;
-	t->kind = (enum tc_stat_kind)kind;
-	t->site = (enum tc_site)site;
 	t->place = (int)place;
 	if (t->place >= h->nsteps)
 		return tc_fail(err, TC_DATA, "measured by step %d of %d", t->place, h->nsteps);
-	if ((t->site == TC_SITE_HEAD_IN) != (t->block == -1))
-		return tc_fail(err, TC_DATA, "site %s in block %d", tc_site_names[site], t->block);
-	if ((enum tc_dtype)dtype != tc_stat_dtype(t->kind))
-		return tc_fail(err, TC_DATA, "statistic %s as %s", tc_stat_names[kind], tc_dtypes[dtype].name);
-	values = tc_stat_values(t->kind, t->dim);
-	if (values == 0 || tc_mul_over(values, tc_dtypes[dtype].size_bytes, &bytes) || tc_mul_over(bytes, t->nnodes, &bytes))
-		return tc_fail(err, TC_DATA, "a statistic of %" PRIu64 " dimensions", t->dim);
-	return check_data(r, bytes, err);
+	return get_stat_size(head, r, err);
 }
 
 static int
@@ -520,31 +572,19 @@ check_input_ops(const msgpack_object *head, struct tc_err *err)
 }
 
 static int
-part_find(const char *name, size_t len)
-{
-	if (len == 6 && memcmp(name, "weight", len) == 0)
-		return 0;
-	return len == 4 && memcmp(name, "bias", len) == 0 ? 1 : -1;
-}
-
-static int
 get_tensor(const msgpack_object *head, const struct tc_header *h, struct tc_store *store, struct tc_record *r, struct tc_err *err)
 {
 	struct tc_tensor *t = &r->u.tensor;
-	int role, bias;
 
 	(void)h, (void)store;
 	if (get_name(head, "name", t->name, err) < 0 ||
-	    get_word(head, "role", tc_role_find, &role, err) < 0 ||
-	    get_word(head, "part", part_find, &bias, err) < 0 ||
+	    get_role(head, &t->role, &t->bias, err) < 0 ||
 	    get_block(head, &t->block, err) < 0 ||
 	    get_shape(head, t, err) < 0 ||
 	    get_format(head, &t->format, err) < 0 ||
 	    check_input_ops(head, err) < 0 ||
 	    tc_tensor_layout(t, err) < 0)
 		return -1;
-	t->role = (enum tc_role)role;
-	t->bias = bias == 1;
 	if (t->nparts != r->nparts)
 		return tc_fail(err, TC_DATA, "%d parts, its format has %d", r->nparts, t->nparts);
 	for (int i = 0; i < t->nparts; i++)

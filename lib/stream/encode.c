@@ -125,15 +125,27 @@ put_tokens(msgpack_packer *k, const struct tc_tokens *t)
 }
 
 static void
+put_role(msgpack_packer *k, enum tc_role role, bool bias)
+{
+	put_key_str(k, "role", tc_role_names[role]);
+	put_key_str(k, "part", tc_part_words[bias]);
+}
+
+static void
 put_stat(msgpack_packer *k, const struct tc_stat *t)
 {
 	put_key_str(k, "stat", tc_stat_names[t->kind]);
-	put_key_str(k, "site", tc_site_names[t->site]);
+	if (tc_stat_is_of_tensor(t->kind))
+		put_role(k, t->role, t->bias);
+	else
+		put_key_str(k, "site", tc_site_names[t->site]);
 	put_key_int(k, "block", t->block);
 	put_key_str(k, "tag", t->tag);
 	put_key_int(k, "place", t->place);
 	put_key_bool(k, "stale", t->stale);
 	put_key_uint(k, "dim", t->dim);
+	if (t->kind == TC_STAT_FISHER_GROUP)
+		put_key_uint(k, "group", t->group);
 	put_key_str(k, "dtype", tc_dtypes[tc_stat_dtype(t->kind)].name);
 	put_str(k, "nodes");
 	msgpack_pack_array(k, t->nnodes);
@@ -168,8 +180,7 @@ static void
 put_tensor(msgpack_packer *k, const struct tc_tensor *t)
 {
 	put_key_str(k, "name", t->name);
-	put_key_str(k, "role", tc_role_names[t->role]);
-	put_key_str(k, "part", t->bias ? "bias" : "weight");
+	put_role(k, t->role, t->bias);
 	put_key_int(k, "block", t->block);
 	put_str(k, "shape");
 	msgpack_pack_array(k, (size_t)t->ndim);
@@ -180,10 +191,21 @@ put_tensor(msgpack_packer *k, const struct tc_tensor *t)
 	msgpack_pack_array(k, 0);
 }
 
+/* How many keys a record has of its own, beside kind, critical and parts. */
+static size_t
+own_keys(const struct tc_record *r)
+{
+	static const size_t of_kind[TC_KIND_OTHER] = { 1, 4, 9, 7, 2 };
+	size_t n = of_kind[r->kind];
+
+	if (r->kind == TC_KIND_STAT)
+		n += (size_t)tc_stat_is_of_tensor(r->u.stat.kind) + (r->u.stat.kind == TC_STAT_FISHER_GROUP);
+	return n;
+}
+
 int
 tc_head_put_record(struct tc_buf *b, const struct tc_record *r, struct tc_err *err)
 {
-	static const size_t own_keys[TC_KIND_OTHER] = { 1, 4, 9, 7, 2 };
 	const struct tc_part *part;
 	struct sink s;
 	msgpack_packer *k = &s.k;
@@ -192,7 +214,7 @@ tc_head_put_record(struct tc_buf *b, const struct tc_record *r, struct tc_err *e
 	assert(r->kind < TC_KIND_OTHER);
 	part = tc_record_parts(r, &nparts);
 	sink_begin(&s, b, err);
-	msgpack_pack_map(k, own_keys[r->kind] + 3);
+	msgpack_pack_map(k, own_keys(r) + 3);
 	put_key_str(k, "kind", tc_kind_names[r->kind]);
 	put_key_bool(k, "critical", r->critical);
 	switch (r->kind) {

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 
 #define AHEAD_BYTES ((size_t)64 << 10)
@@ -84,17 +85,6 @@ tc_input_close(struct tc_input *in)
 	*in = (struct tc_input){ .fd = -1 };
 }
 
-static ptrdiff_t
-read_fd(int fd, void *dst, size_t n, struct tc_err *err)
-{
-	ssize_t got;
-
-	do
-		got = read(fd, dst, n);
-	while (got < 0 && errno == EINTR);
-	return got < 0 ? tc_fail_errno(err, "read") : got;
-}
-
 /* Moves the bytes on hand to the front; doubles a buffer that they fill. */
 static int
 make_room(struct tc_input *in, struct tc_err *err)
@@ -126,7 +116,7 @@ tc_input_more(struct tc_input *in, struct tc_err *err)
 		return 0;
 	if ((in->at == in->n || in->n == in->cap) && make_room(in, err) < 0)
 		return -1;
-	got = read_fd(in->fd, in->ahead + in->n, in->cap - in->n, err);
+	got = tc_read_some(in->fd, in->ahead + in->n, in->cap - in->n, err);
 	if (got <= 0)
 		return (int)got;
 	in->n += (size_t)got;
@@ -139,7 +129,7 @@ tc_input_read(struct tc_input *in, void *dst, size_t n, struct tc_err *err)
 	ptrdiff_t got;
 
 	if (in->at == in->n && in->fd >= 0 && n >= AHEAD_BYTES) {
-		got = read_fd(in->fd, dst, n, err);
+		got = tc_read_some(in->fd, dst, n, err);
 		if (got > 0)
 			in->base += (uint64_t)got;
 		return got;

@@ -34,6 +34,7 @@ struct reader {
 	void *names;                  /* a tree (tsearch(3)) of names seen */
 	uint64_t at;                  /* offset of the current record's head */
 	char what[TC_KIND_NAME_MAX + TC_NAME_MAX + 2]; /* "tensor x", for messages */
+	bool sparing;                 /* the current record's payloads are skipped */
 	bool ended, failed;
 	struct tc_err failure;
 };
@@ -161,9 +162,9 @@ use_in_place(struct reader *r, size_t len, struct tc_part *part)
 	const unsigned char *p = r->in.p + r->in.at;
 	bool whole = len == part->size_bytes && (uintptr_t)p % TC_ALIGN == 0;
 
-	if (!r->s.mapped || len > r->in.n - r->in.at || !(whole || r->s.spare_payloads))
+	if (!r->s.mapped || len > r->in.n - r->in.at || !(whole || r->sparing))
 		return false;
-	if (!r->s.spare_payloads)
+	if (!r->sparing)
 		XXH3_64bits_update(r->hash, p, len);
 	part->data = whole ? p : NULL;
 	r->in.at += len;
@@ -277,7 +278,9 @@ read_record(struct reader *r, const char *kind, struct tc_record *rec, struct tc
 		return -1;
 	XXH3_64bits_reset(r->hash);
 	XXH3_64bits_update(r->hash, r->head.p, r->head.n);
-	if (read_parts(r, rec, err) < 0 || read_hash(r, !(r->s.mapped && r->s.spare_payloads), err) < 0)
+	r->sparing = r->s.mapped && r->s.spare_payloads &&
+	    !(rec->kind == TC_KIND_STAT && rec->u.stat.kind == TC_STAT_FISHER);
+	if (read_parts(r, rec, err) < 0 || read_hash(r, !r->sparing, err) < 0)
 		return -1;
 	rec->raw = r->head.p;
 	rec->raw_bytes = r->head.n;

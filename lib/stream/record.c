@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const tc_stat_names[TC_STAT_KINDS] = { "sq", "abs", "max", "hessian" };
+const char *const tc_stat_names[TC_STAT_KINDS] = {
+	"sq", "abs", "max", "hessian",
+	"fisher", "fisher_weight", "fisher_row", "fisher_column", "fisher_group",
+};
 
 int
 tc_stat_find(const char *name, size_t len)
@@ -14,6 +17,12 @@ tc_stat_find(const char *name, size_t len)
 		if (strlen(tc_stat_names[i]) == len && memcmp(tc_stat_names[i], name, len) == 0)
 			return i;
 	return -1;
+}
+
+bool
+tc_stat_is_of_tensor(enum tc_stat_kind kind)
+{
+	return kind >= TC_STAT_SITE_KINDS;
 }
 
 size_t
@@ -32,7 +41,7 @@ tc_stat_values(enum tc_stat_kind kind, uint64_t dim)
 enum tc_dtype
 tc_stat_dtype(enum tc_stat_kind kind)
 {
-	return kind == TC_STAT_SQ || kind == TC_STAT_ABS ? TC_F64 : TC_F32;
+	return kind == TC_STAT_MAX || kind == TC_STAT_HESSIAN || kind == TC_STAT_FISHER_WEIGHT ? TC_F32 : TC_F64;
 }
 
 const struct tc_part *

@@ -53,10 +53,10 @@ struct tc_file {
 	char name[TC_NAME_MAX];
 };
 
-/* The calibration tokens: sequences of equal or different lengths.  One part
+/* The tokens that were run: sequences of equal or different lengths.  One part
  * "data", u32, all sequences one after another. */
 struct tc_tokens {
-	char tag[32];             /* "calib" */
+	char tag[32];             /* "calib", "fisher" */
 	char text_sha256[65];     /* of the text, "" where ids were given */
 	uint64_t first;           /* index of the first sequence (shards) */
 	size_t nseq;
@@ -71,22 +71,47 @@ struct tc_node {
 	uint64_t count;           /* tokens summed */
 };
 
-enum tc_stat_kind { TC_STAT_SQ, TC_STAT_ABS, TC_STAT_MAX, TC_STAT_HESSIAN, TC_STAT_KINDS };
-extern const char *const tc_stat_names[TC_STAT_KINDS]; /* "sq", "abs", "max", "hessian" */
+enum tc_stat_kind {
+	/* of a site */
+	TC_STAT_SQ, TC_STAT_ABS, TC_STAT_MAX, TC_STAT_HESSIAN,
+	/* of a tensor */
+	TC_STAT_FISHER, TC_STAT_FISHER_WEIGHT, TC_STAT_FISHER_ROW, TC_STAT_FISHER_COLUMN, TC_STAT_FISHER_GROUP,
+	TC_STAT_KINDS,
+	TC_STAT_SITE_KINDS = TC_STAT_FISHER
+};
+/* "sq", "abs", "max", "hessian", "fisher", "fisher_weight", "fisher_row", ... */
+extern const char *const tc_stat_names[TC_STAT_KINDS];
 int tc_stat_find(const char *name, size_t len);
 
-/* Activation statistics of a site: per node, `dim` numbers (sq: sum of
- * squares, abs: sum of magnitudes, f64; max: largest magnitude, f32) or the
- * packed lower triangle of sum x x^T (hessian, f32, dim * (dim + 1) / 2,
- * row by row).  One part "data", node-major. */
+/* Whether statistics of the kind belong to a tensor, and not to a site. */
+bool tc_stat_is_of_tensor(enum tc_stat_kind kind);
+
+#define TC_FISHER_DIM 2 /* numbers of TC_STAT_FISHER */
+
+/* Statistics.  One part "data": for each node, and node-major,
+ *
+ * of a site, activations: `dim` numbers (sq: sum of squares, abs: sum of
+ * magnitudes, f64; max: largest magnitude, f32) or the packed lower triangle
+ * of sum x x^T (hessian, f32, dim * (dim + 1) / 2, row by row);
+ *
+ * of a tensor, sums over sequences of g^2, where g is the gradient of the
+ * sequence's mean NLL: `dim` numbers, one a weight (fisher_weight, f32,
+ * row-major), one an output row (fisher_row, f64), one a column
+ * (fisher_column, f64) or one for each `group` inputs of a row, the row's
+ * last group may be shorter (fisher_group, f64, row-major).  With s the sum
+ * of one sequence's g^2 over all the tensor's elements, fisher is the sum of
+ * s and the sum of s^2 (f64). */
 struct tc_stat {
 	enum tc_stat_kind kind;
-	enum tc_site site;
-	int block;                /* -1 for head_in */
-	char tag[32];             /* "calib" */
+	enum tc_site site;        /* of a site's */
+	enum tc_role role;        /* of a tensor's, as is bias */
+	bool bias;
+	int block;                /* -1 for head_in, and outside the blocks */
+	char tag[32];             /* of the tokens: "calib", "fisher" */
 	int place;                /* index in the provenance chain where measured */
 	bool stale;               /* a weight upstream of it changed since */
 	uint64_t dim;
+	uint64_t group;           /* fisher_group; else 0 */
 	size_t nnodes;
 	struct tc_node *node;     /* [nnodes], ascending */
 };

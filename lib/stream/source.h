@@ -24,7 +24,8 @@ struct tc_source {
 	struct tc_header header;
 	bool mapped;
 	bool spare_payloads;   /* set by the caller (tc-ls): payloads that need not be
-	                        * read are skipped unverified, part data may be NULL */
+	                        * read are skipped unverified, part data may be NULL;
+	                        * not so of TC_STAT_FISHER, whose numbers are listed */
 	uint64_t hash;         /* of all record hashes, at the end */
 	uint64_t records;      /* seen so far, header included */
 	uint64_t bytes;        /* of the stream consumed so far (0: a checkpoint) */

@@ -3,12 +3,11 @@
 
 #include <assert.h>
 #include <endian.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <xxhash.h>
 
+#include "base/io.h"
 #include "stream/head.h"
 #include "stream/input.h"
 
@@ -74,19 +73,11 @@ tc_writer_free(struct tc_writer *w)
 static int
 write_all(struct tc_writer *w, const unsigned char *p, size_t n, struct tc_err *err)
 {
-	while (n > 0) {
-		ssize_t k = write(w->fd, p, n);
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k < 0) {
-			w->broken = true;
-			return tc_fail_errno(err, "%s: write", w->name);
-		}
-		p += k;
-		n -= (size_t)k;
-		w->sent += (uint64_t)k;
+	if (tc_write_all(w->fd, p, n, err) < 0) {
+		w->broken = true;
+		return tc_err_at(err, "%s", w->name);
 	}
+	w->sent += n;
 	return 0;
 }
 

@@ -20,6 +20,7 @@ const char *const tc_role_names[TC_ROLES] = {
 	"final_norm", "head",
 };
 
+const char *const tc_part_words[2] = { "weight", "bias" };
 const char *const tc_site_names[TC_SITES] = { "attn_in", "attn_out", "mlp_in", "mlp_mid", "head_in" };
 const char *const tc_zero_names[TC_ZEROS] = { "none", "int", "min" };
 
@@ -54,6 +55,12 @@ tc_role_find(const char *name, size_t len)
 }
 
 int
+tc_part_word_find(const char *word, size_t len)
+{
+	return find(tc_part_words, 2, word, len);
+}
+
+int
 tc_site_find(const char *name, size_t len)
 {
 	return find(tc_site_names, TC_SITES, name, len);
@@ -85,6 +92,12 @@ bool
 tc_role_is_linear(enum tc_role role)
 {
 	return role != TC_ROLE_HEAD && tc_role_site(role) >= 0;
+}
+
+bool
+tc_role_is_of_block(enum tc_role role)
+{
+	return role > TC_ROLE_POS && role < TC_ROLE_FINAL_NORM;
 }
 
 size_t

@@ -59,6 +59,12 @@ extern const char *const tc_role_names[TC_ROLES];
 int tc_role_find(const char *name, size_t len);
 /* A matrix that multiplies activations inside a block: q k v o gate up down. */
 bool tc_role_is_linear(enum tc_role role);
+/* Whether the role's tensors are in blocks, and not before or behind them. */
+bool tc_role_is_of_block(enum tc_role role);
+
+/* What a role's weight and its bias are called, by struct tc_tensor's bias. */
+extern const char *const tc_part_words[2]; /* "weight", "bias" */
+int tc_part_word_find(const char *word, size_t len);
 
 /* Sites: what a linear layer reads. */
 enum tc_site { TC_SITE_ATTN_IN, TC_SITE_ATTN_OUT, TC_SITE_MLP_IN, TC_SITE_MLP_MID, TC_SITE_HEAD_IN, TC_SITES };

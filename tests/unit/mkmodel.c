@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/rng.h"
 #include "file/safetensors.h"
 #include "model/config.h"
@@ -128,21 +129,10 @@ static int
 write_file(const struct args *a, const char *name, const void *p, size_t n, struct tc_err *err)
 {
 	int fd = create(a, name, err);
-	int r = 0;
 
 	if (fd < 0)
 		return -1;
-	while (n > 0 && r == 0) {
-		ssize_t k = write(fd, p, n);
-
-		if (k < 0) {
-			r = tc_fail_errno(err, "%s", name);
-			break;
-		}
-		p = (const char *)p + k;
-		n -= (size_t)k;
-	}
-	return finish(fd, r, err);
+	return finish(fd, tc_write_all(fd, p, n, err) < 0 ? tc_err_at(err, "%s", name) : 0, err);
 }
 
 static int

@@ -256,7 +256,7 @@ gather(struct tc_gather *g, const float *x, size_t dim, size_t seqs)
 static void
 test_hook(const char *kind_name, size_t dim, struct tc_pool *pool)
 {
-	static const double bound[TC_STAT_KINDS] = { 1e-14, 1e-14, 0, 1e-6 };
+	static const double bound[TC_STAT_SITE_KINDS] = { 1e-14, 1e-14, 0, 1e-6 };
 	struct tc_gather g = { .pool = pool, .first = 2, .kind = { true, true, true, true } };
 	float *x = malloc(SEQS * ROWS * dim * sizeof(*x));
 	size_t most = tc_stat_values(TC_STAT_HESSIAN, dim);
@@ -266,7 +266,7 @@ test_hook(const char *kind_name, size_t dim, struct tc_pool *pool)
 		x[i] = unit();
 	gather(&g, x, dim, SEQS);
 	ok(g.err.code == 0, "%s, %zu channels, %d threads: gathered %s", kind_name, dim, tc_pool_threads(pool), g.err.msg);
-	for (int k = 0; k < TC_STAT_KINDS; k++) {
+	for (int k = 0; k < TC_STAT_SITE_KINDS; k++) {
 		enum tc_stat_kind kind = (enum tc_stat_kind)k;
 		struct tc_record r;
 		uint64_t count;
@@ -293,7 +293,7 @@ same_records(const struct tc_gather *a, const struct tc_gather *b)
 {
 	int same = 1;
 
-	for (int k = 0; k < TC_STAT_KINDS; k++)
+	for (int k = 0; k < TC_STAT_SITE_KINDS; k++)
 		same &= same_tree(&a->tree[TC_SITE_MLP_IN][k], &b->tree[TC_SITE_MLP_IN][k]);
 	return same;
 }

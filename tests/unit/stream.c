@@ -96,6 +96,18 @@ one_part(struct tc_record *r, size_t size_bytes)
 	r->part[0] = (struct tc_part){ "data", bytes, size_bytes };
 }
 
+/* Squared gradients of a tensor, over two nodes. */
+static struct tc_record
+fisher(enum tc_stat_kind kind, enum tc_role role, int block, uint64_t dim, struct tc_node *nodes)
+{
+	struct tc_record r = { .kind = TC_KIND_STAT, .u.stat = { .kind = kind, .role = role, .bias = kind == TC_STAT_FISHER_GROUP,
+	    .block = block, .tag = "fisher", .place = 1, .dim = dim, .group = kind == TC_STAT_FISHER_GROUP ? 32 : 0,
+	    .nnodes = 2, .node = nodes } };
+
+	one_part(&r, 2 * tc_stat_values(kind, dim) * tc_dtypes[tc_stat_dtype(kind)].size_bytes);
+	return r;
+}
+
 /* An ancillary kind of the future, made by hand: {kind, critical, colour, parts}. */
 static struct tc_record
 other(struct tc_buf *head, bool critical)
@@ -142,6 +154,10 @@ put_all_kinds(struct tc_writer *w)
 	r = (struct tc_record){ .kind = TC_KIND_STAT, .u.stat = { .kind = TC_STAT_HESSIAN, .site = TC_SITE_HEAD_IN, .block = -1,
 	    .tag = "calib", .place = 1, .dim = 4, .nnodes = 2, .node = nodes } };
 	one_part(&r, 2 * 10 * 4);
+	must(tc_writer_put(w, &r, &err));
+	r = fisher(TC_STAT_FISHER_GROUP, TC_ROLE_K, 1, 3 * 2, nodes);
+	must(tc_writer_put(w, &r, &err));
+	r = fisher(TC_STAT_FISHER, TC_ROLE_FINAL_NORM, -1, TC_FISHER_DIM, nodes);
 	must(tc_writer_put(w, &r, &err));
 	r = tensor("model.q", 3, 40, (struct tc_format){ .encoding = TC_DENSE, .dtype = TC_BF16 });
 	must(tc_writer_put(w, &r, &err));
@@ -298,7 +314,7 @@ pipe_round_trip(const struct tc_buf *b, size_t step, const char *what)
 	pthread_create(&t, NULL, feed_pipe, &f);
 	must(tc_reader_open_fd(&s, fd[0], "pipe", &err));
 	same_bytes(b, rewrite(s, true), what);
-	ok(s->bytes == b->n && s->header.step[0].input == 0x1122334455667788 && s->records == 10, "%s: what the source knows at its end", what);
+	ok(s->bytes == b->n && s->header.step[0].input == 0x1122334455667788 && s->records == 12, "%s: what the source knows at its end", what);
 	tc_source_close(s);
 	pthread_join(t, NULL);
 	close(fd[0]);
@@ -334,6 +350,12 @@ test_fields(const struct tc_buf *b)
 	ok(r.kind == TC_KIND_STAT && r.u.stat.kind == TC_STAT_HESSIAN && r.u.stat.block == -1 && r.u.stat.node[1].index == 2 &&
 	    r.u.stat.node[0].count == 6 && r.u.stat.place == 1, "a statistic's");
 	must(tc_source_next(s, &r, &err));
+	ok(r.u.stat.kind == TC_STAT_FISHER_GROUP && r.u.stat.role == TC_ROLE_K && r.u.stat.bias && r.u.stat.block == 1 &&
+	    r.u.stat.dim == 6 && r.u.stat.group == 32 && r.u.stat.nnodes == 2, "a tensor's statistic's");
+	must(tc_source_next(s, &r, &err));
+	ok(r.u.stat.kind == TC_STAT_FISHER && r.u.stat.role == TC_ROLE_FINAL_NORM && !r.u.stat.bias && r.u.stat.block == -1 &&
+	    r.u.stat.group == 0 && memcmp(r.part[0].data, bytes, 32) == 0, "and another's, outside the blocks");
+	must(tc_source_next(s, &r, &err));
 	ok(r.kind == TC_KIND_TENSOR && r.critical && r.u.tensor.shape[1] == 40 && (uintptr_t)r.u.tensor.part[0].data % TC_ALIGN == 0, "a tensor's");
 	must(tc_source_next(s, &r, &err));
 	ok(r.u.tensor.nparts == 3 && r.u.tensor.format.bits == 3 && r.u.tensor.format.group == 32 &&
@@ -360,6 +382,7 @@ test_kept_copies(const struct tc_buf *cut)
 {
 	int fd = memory_file(cut->p, cut->n), n;
 	const void *first = NULL;
+	bool listed = false;
 	struct tc_source *s;
 	struct tc_record r;
 
@@ -371,7 +394,11 @@ test_kept_copies(const struct tc_buf *cut)
 	tc_source_close(s);
 	must(tc_reader_open_file(&s, path_of(fd), &err));
 	s->spare_payloads = true;
-	ok(tc_source_next(s, &r, &err) == 1 && r.part[0].data == NULL && drain(s) == 0, "spared payloads are skipped");
+	ok(tc_source_next(s, &r, &err) == 1 && r.part[0].data == NULL, "spared payloads are skipped");
+	while (tc_source_next(s, &r, &err) > 0)
+		if (r.kind == TC_KIND_STAT && r.u.stat.kind == TC_STAT_FISHER)
+			listed = r.part[0].data != NULL && memcmp(r.part[0].data, bytes, 32) == 0;
+	ok(listed && s->hash != 0, "but not the sums that are listed");
 	tc_source_close(s);
 	close(fd);
 }
@@ -581,6 +608,63 @@ test_wrong_records(void)
 	tc_buf_free(&head);
 }
 
+/* In place of a word of the head another one of the same length. */
+static void
+refused_word(const struct tc_record *r, const char *word, const char *other, const char *words, const char *what)
+{
+	struct tc_buf b = stream_of(r, 1);
+	size_t n = strlen(word);
+	/* The header's configuration comes before. */
+	unsigned char *at = memmem(b.p + header_bytes(&b), b.n - header_bytes(&b), word, n);
+
+	if (ok(at && strlen(other) == n, "%s: said in the head", what)) {
+		memcpy(at, other, n);
+		refused(b.p, b.n, TC_DATA, words, what);
+	}
+	tc_buf_free(&b);
+}
+
+static void
+test_wrong_fisher(void)
+{
+	static struct tc_node nodes[] = { { 1, 0, 6 }, { 0, 2, 3 } };
+	struct tc_node overlap[] = { { 0, 1, 6 }, { 1, 0, 3 } };
+	struct tc_record r = fisher(TC_STAT_FISHER, TC_ROLE_Q, 0, 3, nodes);
+
+	refused_record(&r, 1, "fisher of 3 dimensions", "sums of gradients that are not two");
+	r = fisher(TC_STAT_FISHER, TC_ROLE_Q, 0, TC_FISHER_DIM, overlap);
+	refused_record(&r, 1, "ascending order", "gradients whose nodes overlap");
+	for (int k = TC_STAT_SITE_KINDS; k < TC_STAT_KINDS; k++) {
+		uint64_t dim = k == TC_STAT_FISHER ? TC_FISHER_DIM : 6;
+
+		r = fisher((enum tc_stat_kind)k, TC_ROLE_Q, -1, dim, nodes);
+		refused_record(&r, 1, "role q in block -1", "gradients of a block's tensor outside the blocks");
+		r = fisher((enum tc_stat_kind)k, TC_ROLE_HEAD, 3, dim, nodes);
+		refused_record(&r, 1, "role head in block 3", "gradients of the head in a block");
+		r = fisher((enum tc_stat_kind)k, TC_ROLE_Q, 0, dim, nodes);
+		r.u.stat.bias = false;
+		r.part[0].size_bytes--;
+		refused_record(&r, 1, "its head asks for", "gradients that contradict their dimension");
+		r.part[0].size_bytes++;
+		r.u.stat.place = 2;
+		refused_record(&r, 1, "measured by step 2 of 2", "gradients measured by a step that is none");
+		r.u.stat.place = 1;
+		r.u.stat.dim = 0;
+		refused_record(&r, 1, "of 0 dimensions", "gradients of nothing");
+		r.u.stat.dim = dim;
+		refused_word(&r, "\xa4role\xa1q", "\xa4role\xa1z", "\"role\": \"z\" is not known", "gradients of an unknown role");
+		refused_word(&r, "\xa4role", "\xa4rule", "\"role\" is missing", "gradients of no role");
+		refused_word(&r, "\xa4part\xa6weight", "\xa4part\xa6" "eights", "\"eights\" is not known", "of an unknown part");
+		refused_word(&r, tc_stat_dtype(r.u.stat.kind) == TC_F64 ? "f64" : "f32",
+		    tc_stat_dtype(r.u.stat.kind) == TC_F64 ? "f32" : "f64", "as f", "and of another type");
+	}
+	/* The last one was of groups. */
+	r.u.stat.group = 0;
+	refused_record(&r, 1, "groups of no inputs", "gradients of empty groups");
+	r.u.stat.group = 32;
+	refused_word(&r, "\xa5group", "\xa5grope", "\"group\" is missing", "of groups of no size");
+}
+
 static void
 test_input_ops(void)
 {
@@ -730,6 +814,7 @@ main(int argc, char **argv)
 	test_flips(&cut, "a stream in small chunks");
 	test_hostile(&b);
 	test_wrong_records();
+	test_wrong_fisher();
 	test_input_ops();
 	test_wrong_streams(&b);
 	test_abort();
