@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernel/kernel.h"
+
 void
 tc_tree_init(struct tc_tree *t, enum tc_stat_kind kind, uint64_t dim)
 {
@@ -29,9 +31,8 @@ tc_node_sequences(const struct tc_node *n)
 	return (uint64_t)1 << n->level;
 }
 
-/* a += b, or their maximum. */
-static void
-fold(enum tc_stat_kind kind, size_t n, void *a, const void *b)
+void
+tc_stat_fold(enum tc_stat_kind kind, size_t n, void *a, const void *b)
 {
 	double *da = a;
 	const double *db = b;
@@ -45,14 +46,28 @@ fold(enum tc_stat_kind kind, size_t n, void *a, const void *b)
 		for (size_t i = 0; i < n; i++)
 			da[i] += db[i];
 	else
-		for (size_t i = 0; i < n; i++)
-			fa[i] += fb[i];
+		tc_kernels()->add(n, b, a);
 }
 
 static bool
 siblings(const struct tc_node *a, const struct tc_node *b)
 {
 	return a->level == b->level && a->index % 2 == 0 && b->index == a->index + 1;
+}
+
+size_t
+tc_nodes_push(struct tc_node *nodes, size_t *n, struct tc_node node)
+{
+	size_t merges = 0;
+
+	nodes[(*n)++] = node;
+	for (; *n >= 2 && siblings(&nodes[*n - 2], &nodes[*n - 1]); merges++) {
+		struct tc_node *a = &nodes[*n - 2], *b = &nodes[*n - 1];
+
+		*a = (struct tc_node){ .level = a->level + 1, .index = a->index / 2, .count = a->count + b->count };
+		--*n;
+	}
+	return merges;
 }
 
 int
@@ -69,15 +84,10 @@ tc_tree_push(struct tc_tree *t, struct tc_node node, void *value, struct tc_err 
 		return tc_fail(err, TC_DATA, "sequence %llu: a statistic covers it twice or out of order",
 		    (unsigned long long)tc_node_first(&node));
 	}
-	t->node[t->n] = node;
-	t->value[t->n++] = value;
-	while (t->n >= 2 && siblings(&t->node[t->n - 2], &t->node[t->n - 1])) {
-		struct tc_node *a = &t->node[t->n - 2], *b = &t->node[t->n - 1];
-
-		fold(t->kind, tc_stat_values(t->kind, t->dim), t->value[t->n - 2], t->value[t->n - 1]);
-		free(t->value[t->n - 1]);
-		*a = (struct tc_node){ .level = a->level + 1, .index = a->index / 2, .count = a->count + b->count };
-		t->n--;
+	t->value[t->n] = value;
+	for (size_t i = t->n, merges = tc_nodes_push(t->node, &t->n, node); merges > 0; merges--, i--) {
+		tc_stat_fold(t->kind, tc_stat_values(t->kind, t->dim), t->value[i - 1], t->value[i]);
+		free(t->value[i]);
 	}
 	return 0;
 }
