@@ -50,7 +50,13 @@ void tc_cli_begin(struct tc_cli *cli, const struct tc_stage *stage, void *args, 
  * "demo" and "draft" name embedded models, a name that share/get-model knows
  * what it has fetched; "-" is standard input. */
 int tc_cli_model(struct tc_cli *cli, int i, struct tc_source **source) TC_MUST_CHECK;
-/* The same for a path given by an option (--base). */
+/* The same for a stage that needs weights more than once: the source is mapped,
+ * so that parts last until it is closed.  What cannot be mapped (a pipe, a
+ * checkpoint whose tensors must be converted) is first copied, as a stream, to
+ * an unlinked file in --tmpdir, TMPDIR or /tmp: a pipe until the stage before
+ * has ended.  No room there is TC_IO. */
+int tc_cli_model_kept(struct tc_cli *cli, int i, struct tc_source **source) TC_MUST_CHECK;
+/* As tc_cli_model(), for a path given by an option (--base). */
 int tc_cli_model_path(struct tc_cli *cli, const char *path, struct tc_source **source) TC_MUST_CHECK;
 
 /* Opens the output stream (-o FILE, else stdout, refused when a terminal)

@@ -3,6 +3,7 @@
 #include "cli/private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,19 +64,80 @@ tc_cli_share(struct tc_cli *cli, const char *name, char *path, size_t size)
 	return tc_fail(&cli->err, TC_NOINPUT, "%s: not beside the executable (%s/%s); set TC_SHARE", name, exe, places[0]);
 }
 
+/* What parts of a source must last for. */
+enum keep { KEEP_RECORD, KEEP_ALL };
+
+/* Maps a spool, which may be -1, and closes it: the mapping holds the file. */
 static int
-open_embedded(struct tc_cli *cli, const char *name, struct tc_source **source)
+open_spool(struct tc_cli *cli, int spool, const char *name, struct tc_source **source)
+{
+	int r;
+
+	if (spool < 0)
+		return -1;
+	r = tc_reader_map_fd(source, spool, name, &cli->err);
+	close(spool);
+	return r;
+}
+
+/* A stream on a descriptor, mapped as it is when it is a file from its
+ * beginning on, else as a copy. */
+static int
+open_kept_fd(struct tc_cli *cli, int fd, const char *name, struct tc_source **source)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0)
+		return tc_reader_map_fd(source, fd, name, &cli->err);
+	return open_spool(cli, tc_spool_fd(cli, fd, name), name, source);
+}
+
+static int
+open_kept(struct tc_cli *cli, const char *path, struct tc_source **source)
+{
+	struct tc_source *once;
+	struct stat st;
+	int fd, r;
+
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return tc_fail_errno(&cli->err, "%s", path);
+		r = open_kept_fd(cli, fd, path, source);
+		close(fd);
+		return r;
+	}
+	if (tc_model_open(&once, path, &cli->err) < 0)
+		return -1;
+	if (once->mapped) {
+		*source = once;
+		return 0;
+	}
+	/* A checkpoint of which tensors are converted, one at a time. */
+	r = open_spool(cli, tc_spool_source(cli, once), path, source);
+	tc_source_close(once);
+	return r;
+}
+
+static int
+open_path(struct tc_cli *cli, const char *path, enum keep keep, struct tc_source **source)
+{
+	return keep == KEEP_ALL ? open_kept(cli, path, source) : tc_model_open(source, path, &cli->err);
+}
+
+static int
+open_embedded(struct tc_cli *cli, const char *name, enum keep keep, struct tc_source **source)
 {
 	char file[64], path[PATH_MAX];
 
 	snprintf(file, sizeof(file), "models/%s", name);
 	if (tc_cli_share(cli, file, path, sizeof(path)) < 0)
 		return -1;
-	return tc_model_open(source, path, &cli->err);
+	return open_path(cli, path, keep, source);
 }
 
 static int
-open_stdin(struct tc_cli *cli, struct tc_source **source)
+open_stdin(struct tc_cli *cli, enum keep keep, struct tc_source **source)
 {
 	struct stat st;
 
@@ -85,50 +147,70 @@ open_stdin(struct tc_cli *cli, struct tc_source **source)
 		return tc_fail(&cli->err, TC_NOINPUT, "standard input: is a terminal");
 	cli->stdin_used = true;
 	cli->stdin_piped = fstat(STDIN_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+	if (keep == KEEP_ALL)
+		return open_kept_fd(cli, STDIN_FILENO, "standard input", source);
 	return tc_reader_open_fd(source, STDIN_FILENO, "standard input", &cli->err);
 }
 
 /* No model named: a character device is what a shell or cron leaves there, or
  * stands for a closed descriptor; anything else was put there to be read. */
 static int
-open_unnamed(struct tc_cli *cli, struct tc_source **source)
+open_unnamed(struct tc_cli *cli, enum keep keep, struct tc_source **source)
 {
 	struct stat st;
 
 	if (fstat(STDIN_FILENO, &st) == 0 && !S_ISCHR(st.st_mode))
-		return open_stdin(cli, source);
+		return open_stdin(cli, keep, source);
 	tc_cli_say(cli, "no model given: using the embedded " DEMO_MODEL);
-	return open_embedded(cli, DEMO_MODEL, source);
+	return open_embedded(cli, DEMO_MODEL, keep, source);
 }
 
-int
-tc_cli_model_path(struct tc_cli *cli, const char *path, struct tc_source **source)
+static int
+open_model(struct tc_cli *cli, const char *path, enum keep keep, struct tc_source **source)
 {
 	char fetched[PATH_MAX];
 	int named;
 
 	*source = NULL;
 	if (strcmp(path, "-") == 0)
-		return open_stdin(cli, source);
+		return open_stdin(cli, keep, source);
 	if (strcmp(path, "demo") == 0)
-		return open_embedded(cli, DEMO_MODEL, source);
+		return open_embedded(cli, DEMO_MODEL, keep, source);
 	if (strcmp(path, "draft") == 0)
-		return open_embedded(cli, DRAFT_MODEL, source);
+		return open_embedded(cli, DRAFT_MODEL, keep, source);
 	named = tc_cli_named(cli, path, fetched, sizeof(fetched));
 	if (named < 0)
 		return -1;
-	return tc_model_open(source, named ? fetched : path, &cli->err);
+	return open_path(cli, named ? fetched : path, keep, source);
+}
+
+int
+tc_cli_model_path(struct tc_cli *cli, const char *path, struct tc_source **source)
+{
+	return open_model(cli, path, KEEP_RECORD, source);
+}
+
+static int
+open_operand(struct tc_cli *cli, int i, enum keep keep, struct tc_source **source)
+{
+	*source = NULL;
+	if (i < cli->parsed.noperands)
+		return open_model(cli, cli->parsed.operand[i], keep, source);
+	if (i > 0)
+		return tc_fail(&cli->err, TC_USAGE, "operand %d is missing (see %s --help)", i + 1, cli->stage->name);
+	return open_unnamed(cli, keep, source);
 }
 
 int
 tc_cli_model(struct tc_cli *cli, int i, struct tc_source **source)
 {
-	*source = NULL;
-	if (i < cli->parsed.noperands)
-		return tc_cli_model_path(cli, cli->parsed.operand[i], source);
-	if (i > 0)
-		return tc_fail(&cli->err, TC_USAGE, "operand %d is missing (see %s --help)", i + 1, cli->stage->name);
-	return open_unnamed(cli, source);
+	return open_operand(cli, i, KEEP_RECORD, source);
+}
+
+int
+tc_cli_model_kept(struct tc_cli *cli, int i, struct tc_source **source)
+{
+	return open_operand(cli, i, KEEP_ALL, source);
 }
 
 /* The source's header and this stage's step, if it is one. */
@@ -204,14 +286,22 @@ tc_cli_stream_end(struct tc_cli *cli, const struct tc_source *source)
 	return r;
 }
 
+const char *
+tc_temporary_dir(const struct tc_cli *cli)
+{
+	const char *env = getenv("TMPDIR");
+
+	if (cli->common->tmpdir)
+		return cli->common->tmpdir;
+	return env && *env ? env : "/tmp";
+}
+
 int
 tc_cli_tmpfile(struct tc_cli *cli, int *fd)
 {
-	const char *dir = cli->common->tmpdir, *env = getenv("TMPDIR");
+	const char *dir = tc_temporary_dir(cli);
 	char path[PATH_MAX];
 
-	if (!dir)
-		dir = env && *env ? env : "/tmp";
 	if (join(path, sizeof(path), dir, "tc.XXXXXX", &cli->err) < 0)
 		return -1;
 	*fd = tc_temporary_open(path);

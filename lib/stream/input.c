@@ -35,19 +35,22 @@ tc_input_open_fd(struct tc_input *in, int fd, struct tc_err *err)
 	return 0;
 }
 
-static int
-map(struct tc_input *in, int fd, size_t size, struct tc_err *err)
+int
+tc_input_map_fd(struct tc_input *in, int fd, struct tc_err *err)
 {
+	struct stat st;
 	void *p;
 
 	*in = (struct tc_input){ .fd = -1 };
-	if (size == 0)
+	if (fstat(fd, &st) < 0)
+		return tc_fail_errno(err, "stat");
+	if (st.st_size == 0)
 		return 0; /* mmap refuses it; the reader says what is wrong */
-	p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (p == MAP_FAILED)
 		return tc_fail_errno(err, "mmap");
 	in->p = p;
-	in->n = size;
+	in->n = (size_t)st.st_size;
 	return 0;
 }
 
@@ -64,7 +67,7 @@ tc_input_open_file(struct tc_input *in, const char *path, struct tc_err *err)
 	if (fstat(fd, &st) < 0) {
 		r = tc_fail_errno(err, "stat");
 	} else if (S_ISREG(st.st_mode)) {
-		r = map(in, fd, (size_t)st.st_size, err);
+		r = tc_input_map_fd(in, fd, err);
 	} else {
 		r = tc_input_open_fd(in, fd, err);
 		in->owns_fd = r == 0;

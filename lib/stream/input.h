@@ -20,6 +20,9 @@ struct tc_input {
 };
 
 int tc_input_open_fd(struct tc_input *in, int fd, struct tc_err *err) TC_MUST_CHECK;
+/* A regular file, all of it, wherever its offset is; the descriptor is needed
+ * no longer then. */
+int tc_input_map_fd(struct tc_input *in, int fd, struct tc_err *err) TC_MUST_CHECK;
 /* A regular file is mapped; anything else (a FIFO) is read. */
 int tc_input_open_file(struct tc_input *in, const char *path, struct tc_err *err) TC_MUST_CHECK;
 void tc_input_close(struct tc_input *in);

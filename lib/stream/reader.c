@@ -493,3 +493,14 @@ tc_reader_open_file(struct tc_source **s, const char *path, struct tc_err *err)
 		return tc_err_at(err, "%s", path);
 	return open_reader(s, &in, path, err);
 }
+
+int
+tc_reader_map_fd(struct tc_source **s, int fd, const char *name, struct tc_err *err)
+{
+	struct tc_input in;
+
+	*s = NULL;
+	if (tc_input_map_fd(&in, fd, err) < 0)
+		return tc_err_at(err, "%s", name);
+	return open_reader(s, &in, name, err);
+}

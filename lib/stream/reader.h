@@ -20,6 +20,9 @@ int tc_reader_open_fd(struct tc_source **s, int fd, const char *name, struct tc_
  * part is one chunk (else they are copied). */
 int tc_reader_open_file(struct tc_source **s, const char *path, struct tc_err *err) TC_MUST_CHECK;
 
+/* The same of a regular file's descriptor, which may be closed then. */
+int tc_reader_map_fd(struct tc_source **s, int fd, const char *name, struct tc_err *err) TC_MUST_CHECK;
+
 /* True when the bytes look like a stream's beginning. */
 bool tc_reader_is_stream(const unsigned char *p, size_t n);
 

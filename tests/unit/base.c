@@ -1,11 +1,13 @@
-/* Errors, checked sizes, buffers, the generator, SHA-256, the pool. */
+/* Errors, checked sizes, buffers, reading and writing, the generator, SHA-256, the pool. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/io.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/thread.h"
@@ -97,6 +99,29 @@ test_buf(void)
 
 /* The authors' own numbers: xoshiro256** from the state 1, 2, 3, 4 and
  * splitmix64 from 0. */
+/* A pipe that has 5 bytes, and then no more. */
+static void
+test_io(void)
+{
+	int fd[2], full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	char got[8] = "";
+
+	if (!ok(pipe(fd) == 0 && tc_write_all(fd[1], "hello", 5, &err) == 0, "bytes are written"))
+		return;
+	close(fd[1]);
+	ok(tc_read_some(fd[0], got, 2, &err) == 2 && tc_read_full(fd[0], got + 2, 6, &err) == 3 && !strcmp(got, "hello"),
+	    "read in part, and as far as they go");
+	ok(tc_read_some(fd[0], got, 8, &err) == 0 && tc_read_full(fd[0], got, 8, &err) == 0, "then there is nothing");
+	close(fd[0]);
+	ok(tc_read_full(fd[0], got, 8, &err) == -1 && err.code == TC_IO && !strncmp(err.msg, "read: ", 6), "%s", err.msg);
+	if (full < 0) {
+		skip("a full disk", "no /dev/full");
+		return;
+	}
+	ok(tc_write_all(full, got, 8, &err) == -1 && err.code == TC_IO && !strncmp(err.msg, "write: ", 7), "%s", err.msg);
+	close(full);
+}
+
 static void
 test_rng(void)
 {
@@ -231,6 +256,7 @@ main(void)
 	test_err();
 	test_mem();
 	test_buf();
+	test_io();
 	test_rng();
 	test_hash();
 	ok(tc_threads_allowed() >= 1 && tc_threads_allowed() <= TC_THREADS_MAX, "some threads are allowed");

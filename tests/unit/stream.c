@@ -404,6 +404,23 @@ test_kept_copies(const struct tc_buf *cut)
 }
 
 static void
+test_map_fd(const struct tc_buf *b)
+{
+	int fd = memory_file(b->p, b->n);
+	struct tc_source *s;
+
+	must(lseek(fd, 5, SEEK_SET) < 0 ? -1 : 0);
+	must(tc_reader_map_fd(&s, fd, "stream", &err));
+	close(fd);
+	ok(s->mapped, "a descriptor that is mapped");
+	same_bytes(b, rewrite(s, true), "is read from its beginning, and is not needed then");
+	tc_source_close(s);
+	fd = memory_file(NULL, 0);
+	ok(tc_reader_map_fd(&s, fd, "stream", &err) < 0 && err.code == TC_NOINPUT && strstr(err.msg, "stream: empty"), "an empty one");
+	close(fd);
+}
+
+static void
 test_large(void)
 {
 	struct tc_format f = { .encoding = TC_DENSE, .dtype = TC_F32 };
@@ -807,6 +824,7 @@ main(int argc, char **argv)
 	file_round_trip(&b, &b, false, "from a file, heads made anew");
 	file_round_trip(&cut, &b, true, "from a file in small chunks");
 	test_kept_copies(&cut);
+	test_map_fd(&b);
 	test_large();
 	test_truncation(&b, "a stream");
 	test_truncation(&cut, "a stream in small chunks");
