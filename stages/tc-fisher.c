@@ -279,18 +279,19 @@ write_stream(struct work *w)
 /* ---- the ranking ---- */
 
 struct ranked {
-	char name[TC_NAME_MAX];
+	char *name;
 	size_t weights;
 	double mean, error, share; /* of a squared gradient; of all squares */
 	double *sums;              /* [nseq] */
 };
 
 #define AT(f) .offset = offsetof(struct ranked, f)
-static const struct tc_column json_columns[] = {
+static const struct tc_column columns[] = {
+	{ "name", TC_CELL_TEXT, AT(name) },
 	{ "weights", TC_CELL_COUNT, AT(weights) },
-	{ "mean", TC_CELL_REAL, AT(mean) },
-	{ "stderr", TC_CELL_REAL, AT(error) },
-	{ "share", TC_CELL_REAL, AT(share) },
+	{ "mean", TC_CELL_REAL, AT(mean), .digits = 4 },
+	{ "stderr", TC_CELL_REAL, AT(error), .digits = 1 },
+	{ "share", TC_CELL_REAL, AT(share), 0.01, 2, "%" },
 	{ 0 }
 };
 
@@ -327,11 +328,11 @@ add_ranked(const struct work *w, struct ranked *rows, size_t *n, size_t param, s
 	while (i < *n && strcmp(rows[i].name, name) != 0)
 		i++;
 	if (i == *n) {
+		rows[i].name = tc_strndup(name, strlen(name), err);
 		rows[i].sums = tc_zalloc(w->draw.nseq, sizeof(double), err);
-		if (!rows[i].sums)
-			return -1;
-		memcpy(rows[i].name, name, sizeof(name));
 		++*n;
+		if (!rows[i].name || !rows[i].sums)
+			return -1;
 	}
 	rows[i].weights += tc_tensor_elements(t);
 	for (size_t s = 0; s < w->draw.nseq; s++)
@@ -339,9 +340,9 @@ add_ranked(const struct work *w, struct ranked *rows, size_t *n, size_t param, s
 	return 0;
 }
 
-/* Means over sequences, with their errors. */
+/* Means over sequences, with their errors, the largest first. */
 static int
-conclude(const struct work *w, struct ranked *rows, size_t n, struct tc_err *err)
+rank(const struct work *w, struct ranked *rows, size_t n, struct tc_err *err)
 {
 	double *ones = tc_alloc(w->draw.nseq, sizeof(*ones), err), all = 0;
 
@@ -361,4 +362,116 @@ conclude(const struct work *w, struct ranked *rows, size_t n, struct tc_err *err
 	free(ones);
 	qsort(rows, n, sizeof(*rows), by_mean);
 	return 0;
+}
+
+static int
+print_ranking(struct work *w, const struct tc_rows *rows)
+{
+	json_t *o;
+	int r;
+
+	if (!w->cli->common->json) {
+		tc_columns_text(columns, rows);
+		return 0;
+	}
+	o = json_pack("{s:s,s:I,s:I,s:f,s:o}", "by", w->a->rank, "sequences", (json_int_t)w->draw.nseq, "tokens",
+	    (json_int_t)w->draw.ntokens, "nll", mean_nll(w), "ranking", tc_columns_json(columns, rows));
+	if (!o)
+		return tc_fail(&w->cli->err, TC_NOMEM, "out of memory");
+	r = tc_cli_print_json(w->cli, o);
+	json_decref(o);
+	return r;
+}
+
+static int
+show_ranking(struct work *w)
+{
+	struct tc_err *err = &w->cli->err;
+	struct ranked *rows = tc_zalloc(w->params, sizeof(*rows), err);
+	size_t n = 0;
+	int r = rows ? 0 : -1;
+
+	for (size_t i = 0; r == 0 && i < w->params; i++)
+		if (strcmp(w->a->rank, "depth") != 0 || w->tensor[i]->block >= 0)
+			r = add_ranked(w, rows, &n, i, err);
+	if (r == 0)
+		r = rank(w, rows, n, err);
+	if (r == 0)
+		r = print_ranking(w, &(struct tc_rows){ rows, n, sizeof(*rows) });
+	for (size_t i = 0; i < n; i++) {
+		free(rows[i].name);
+		free(rows[i].sums);
+	}
+	free(rows);
+	return r;
+}
+
+/* ---- all of it ---- */
+
+static int
+check_args(struct work *w)
+{
+	const struct args *a = w->a;
+	struct tc_err *err = &w->cli->err;
+
+	for (size_t i = 0; i < sizeof(pers) / sizeof(pers[0]); i++)
+		if (strcmp(pers[i].name, a->per) == 0)
+			w->kind = pers[i].kind;
+	if (a->group != TC_UNSET && w->kind != TC_STAT_FISHER_GROUP)
+		return tc_fail(err, TC_USAGE, "--group goes with --per group");
+	if (a->common.json && !a->rank)
+		return tc_fail(err, TC_USAGE, "--json goes with --rank");
+	if (a->rank && a->common.output && strcmp(a->common.output, "-") == 0)
+		return tc_fail(err, TC_USAGE, "--rank and the stream cannot both be on standard output");
+	return 0;
+}
+
+static int
+run(struct work *w)
+{
+	struct tc_err *err = &w->cli->err;
+	bool streams = !w->a->rank || w->a->common.output;
+	struct tc_record r;
+	int got;
+
+	if (check_args(w) < 0 || tc_cli_model_kept(w->cli, 0, &w->source) < 0 ||
+	    tc_forward_open(&w->forward, &w->source->header, w->cli->pool, err) < 0)
+		return -1;
+	w->forward_open = true;
+	if (streams && tc_cli_stream_out(w->cli, w->source, tc_kernels_name()) < 0)
+		return -1;
+	while ((got = tc_source_next(w->source, &r, err)) > 0)
+		if (take(w, &r) < 0)
+			return -1;
+	if (got < 0)
+		return -1;
+	if (!w->started)
+		return tc_fail(err, TC_DATA, "the stream has no weights");
+	if (tc_forward_finish(&w->forward, err) < 0 || backwards(w) < 0 || (streams && write_stream(w) < 0))
+		return -1;
+	tc_cli_say(w->cli, "%zu sequences, %zu tokens, NLL %.4f", w->draw.nseq, w->draw.ntokens, mean_nll(w));
+	return w->a->rank ? show_ranking(w) : 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct args a = { .common = tc_common_defaults, .per = pers[0].name, .group = TC_UNSET };
+	struct tc_cli cli;
+	struct work w = { .a = &a, .cli = &cli };
+
+	tc_cli_begin(&cli, &stage, &a, argc, argv);
+	(void)!run(&w);
+	tc_fisher_close(&w.fisher);
+	tc_loss_free(&w.loss);
+	free(w.value);
+	free(w.tensor);
+	if (w.forward_open)
+		tc_forward_close(&w.forward);
+	tc_hold_clear(&w.hold);
+	tc_tokenizer_free(w.tokenizer);
+	tc_ids_free(&w.text);
+	tc_draw_free(&w.draw);
+	tc_source_close(w.source);
+	return tc_cli_end(&cli);
 }

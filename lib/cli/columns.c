@@ -135,7 +135,10 @@ cell_text(const struct tc_column *c, const void *p, char buf[CELL_CHARS])
 		break;
 	}
 	x = *(const double *)p;
-	snprintf(buf, CELL_CHARS, "%.*f%s", c->digits, x / c->unit, c->suffix ? c->suffix : "");
+	if (c->unit == 0)
+		snprintf(buf, CELL_CHARS, "%.*e", c->digits, x);
+	else
+		snprintf(buf, CELL_CHARS, "%.*f%s", c->digits, x / c->unit, c->suffix ? c->suffix : "");
 	return isfinite(x) ? buf : "-";
 }
 

@@ -20,7 +20,7 @@ struct tc_column {
 	enum tc_cell type;
 	size_t offset;         /* of the cell in a row */
 	/* text only: */
-	double unit;           /* reals are divided by it */
+	double unit;           /* reals are divided by it; 0: they have exponents */
 	int digits;            /* after the point */
 	const char *suffix;    /* "%", or NULL */
 };
