@@ -168,7 +168,7 @@ quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, st
 		return tc_fail(err, TC_DATA, "%s: is quantized already", in->name);
 	if (tc_tensor_check_finite(in, err) < 0)
 		return -1;
-	if (a->quantizer->run(&o, in, &a->out, a->cli->pool, err) < 0)
+	if (a->quantizer->run(&o, &(struct tc_quant_input){ .w = in }, &a->out, a->cli->pool, err) < 0)
 		return -1;
 	*out = a->out.t;
 	a->done++;

@@ -29,18 +29,32 @@ struct tc_quantized {
 };
 void tc_quantized_free(struct tc_quantized *q);
 
+/* What a quantizer works on. */
+struct tc_quant_input {
+	const struct tc_tensor *w;  /* dense, or packed: it is read row by row */
+	/* Of the calibration tokens at the site that w reads; NULL where not
+	 * known: */
+	const double *squares;      /* [cols]: sum of squares of each input */
+	const float *hessian;       /* packed lower triangle of sum x x^T */
+	uint64_t tokens;
+	const float *fisher;        /* [rows][cols]: squared gradients, or NULL */
+};
+
+enum tc_quant_needs { TC_NEEDS_NOTHING, TC_NEEDS_HESSIAN };
+
 struct tc_quantizer {
 	const char *name;
 	const char *summary;
-	/* w is dense (or packed: it is read row by row).  Fills *q.  TC_DATA
-	 * when the weights cannot be expressed (a scale beyond f16). */
-	int (*run)(const struct tc_quant_options *o, const struct tc_tensor *w, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err);
+	enum tc_quant_needs needs;
+	/* Fills *q.  TC_DATA when the weights cannot be expressed (a scale beyond
+	 * f16), or what is needed is not there. */
+	int (*run)(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err);
 };
 
 /* Ended by a row without a name. */
 extern const struct tc_quantizer tc_quantizers[];
 const struct tc_quantizer *tc_quantizer_find(const char *name);
 
-int tc_rtn_run(const struct tc_quant_options *o, const struct tc_tensor *w, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_rtn_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 
 const struct tc_quantizer tc_quantizers[] = {
-	{ "rtn", "round to nearest, no data", tc_rtn_run },
+	{ "rtn", "round to nearest, no data", TC_NEEDS_NOTHING, tc_rtn_run },
 	{ 0 }
 };
 

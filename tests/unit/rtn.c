@@ -28,7 +28,7 @@ run(const struct tc_quant_options *o, const float *w, size_t rows, size_t cols, 
 	struct tc_tensor t = dense(w, rows, cols);
 
 	err = (struct tc_err){0};
-	return tc_rtn_run(o, &t, q, NULL, &err);
+	return tc_rtn_run(o, &(struct tc_quant_input){ .w = &t }, q, NULL, &err);
 }
 
 static float
@@ -305,6 +305,7 @@ test_threads(void)
 	enum { ROWS = 97, COLS = 70 };
 	static float w[ROWS * COLS];
 	struct tc_tensor t = dense(w, ROWS, COLS);
+	struct tc_quant_input in = { .w = &t };
 	struct tc_pool *pool;
 	int same = 1;
 
@@ -318,7 +319,7 @@ test_threads(void)
 			struct tc_quant_options o = { 3, groups[g], (enum tc_zero)zero, TC_LEVELS_ODD, TC_F16 };
 			struct tc_quantized a, b;
 
-			same &= tc_rtn_run(&o, &t, &a, NULL, &err) == 0 && tc_rtn_run(&o, &t, &b, pool, &err) == 0;
+			same &= tc_rtn_run(&o, &in, &a, NULL, &err) == 0 && tc_rtn_run(&o, &in, &b, pool, &err) == 0;
 			for (int i = 0; i < a.t.nparts; i++)
 				same &= !memcmp(a.t.part[i].data, b.t.part[i].data, a.t.part[i].size_bytes);
 			tc_quantized_free(&a);

@@ -1,0 +1,190 @@
+#include "method/grid.h"
+
+#include <math.h>
+#include <string.h>
+
+struct tc_range
+tc_range_of(const float *w, size_t n)
+{
+	struct tc_range r = { w[0], w[0], 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		r.low = w[i] < r.low ? w[i] : r.low;
+		r.high = w[i] > r.high ? w[i] : r.high;
+		r.sum_abs += fabsf(w[i]);
+	}
+	return r;
+}
+
+float
+tc_grid_stored(const struct tc_quant_options *o, float x)
+{
+	return o->scale == TC_F16 ? tc_f32_from_f16(tc_f16_from_f32(x)) : x;
+}
+
+static float
+scale_of(float range, int steps)
+{
+	return range * (1.0f / (float)steps);
+}
+
+static float
+magnitude(const struct tc_range *r)
+{
+	return fmaxf(fabsf(r->low), fabsf(r->high));
+}
+
+static struct tc_grid
+symmetric_grid(const struct tc_quant_options *o, const struct tc_range *r, size_t n)
+{
+	int top = 1 << (o->bits - 1);
+	struct tc_grid g = { .zero = top, .low = 0, .high = 2 * top - 1, .kind = o->bits == 1 ? TC_GRID_SIGN : TC_GRID_SHIFTED };
+
+	if (o->bits == 1)
+		g.scale = o->levels == TC_LEVELS_FULL ? magnitude(r) : r->sum_abs / (float)n;
+	else if (o->levels == TC_LEVELS_FULL)
+		g.scale = scale_of(2 * magnitude(r), 2 * top - 1);
+	else {
+		g.scale = scale_of(magnitude(r), top - 1);
+		g.low = 1;
+	}
+	g.scale = tc_grid_stored(o, g.scale);
+	return g;
+}
+
+static struct tc_grid
+asymmetric_grid(const struct tc_quant_options *o, const struct tc_range *r)
+{
+	int top = (1 << o->bits) - 1;
+	float low = fminf(r->low, 0), high = fmaxf(r->high, 0);
+	struct tc_grid g = { .high = top };
+
+	g.scale = tc_grid_stored(o, scale_of(high - low, top));
+	if (g.scale > 0)
+		g.zero = (int)fminf(fmaxf(nearbyintf(-low / g.scale), 0), (float)top);
+	return g;
+}
+
+static struct tc_grid
+minimum_grid(const struct tc_quant_options *o, const struct tc_range *r)
+{
+	struct tc_grid g = { .high = (1 << o->bits) - 1, .kind = TC_GRID_MIN };
+
+	g.min = tc_grid_stored(o, r->low);
+	g.scale = tc_grid_stored(o, scale_of(r->high - r->low, g.high));
+	return g;
+}
+
+struct tc_grid
+tc_grid_of(const struct tc_quant_options *o, const struct tc_range *r, size_t n)
+{
+	switch (o->zero) {
+	case TC_ZERO_INT:
+		return asymmetric_grid(o, r);
+	case TC_ZERO_MIN:
+		return minimum_grid(o, r);
+	default:
+		return symmetric_grid(o, r, n);
+	}
+}
+
+struct tc_grid
+tc_grid_table(const struct tc_quant_options *o, const struct tc_range *r, const float *table)
+{
+	struct tc_grid g = { .high = (1 << o->bits) - 1, .kind = TC_GRID_TABLE, .table = table };
+
+	g.scale = tc_grid_stored(o, magnitude(r) / fmaxf(fabsf(table[0]), fabsf(table[g.high])));
+	return g;
+}
+
+/* Nearest integer, halves to even, for |x| < 2^22, without a call. */
+static inline float
+nearest(float x)
+{
+	return x + 0x1.8p23f - 0x1.8p23f;
+}
+
+static inline uint8_t
+code(float q, const struct tc_grid *g)
+{
+	q = q > (float)g->low ? q : (float)g->low;
+	return (uint8_t)(int)(q < (float)g->high ? q : (float)g->high);
+}
+
+static uint8_t
+table_code(const struct tc_grid *g, float x)
+{
+	int low = 0, high = g->high;
+
+	/* table[low] <= x < table[high], but at the ends */
+	while (high - low > 1) {
+		int middle = (low + high) / 2;
+
+		if (g->table[middle] <= x)
+			low = middle;
+		else
+			high = middle;
+	}
+	return (uint8_t)(x - g->table[low] <= g->table[high] - x ? low : high);
+}
+
+void
+tc_grid_round(const struct tc_grid *g, const float *w, size_t n, uint8_t *codes)
+{
+	/* Nothing but zeros, or too small for the scale's type. */
+	if (g->scale == 0) {
+		memset(codes, g->kind == TC_GRID_TABLE ? table_code(g, 0) : g->zero, n);
+		return;
+	}
+	switch (g->kind) {
+	case TC_GRID_SIGN:
+		for (size_t i = 0; i < n; i++)
+			codes[i] = w[i] >= 0;
+		return;
+	case TC_GRID_MIN:
+		for (size_t i = 0; i < n; i++)
+			codes[i] = code(nearest((w[i] - g->min) / g->scale), g);
+		return;
+	case TC_GRID_TABLE:
+		for (size_t i = 0; i < n; i++)
+			codes[i] = table_code(g, w[i] / g->scale);
+		return;
+	case TC_GRID_SHIFTED:
+		for (size_t i = 0; i < n; i++)
+			codes[i] = code(nearest(w[i] / g->scale) + (float)g->zero, g);
+		return;
+	}
+}
+
+void
+tc_grid_values(const struct tc_grid *g, const uint8_t *codes, size_t n, float *w)
+{
+	switch (g->kind) {
+	case TC_GRID_SIGN:
+		for (size_t i = 0; i < n; i++)
+			w[i] = g->scale * (float)(2 * codes[i] - 1);
+		return;
+	case TC_GRID_MIN:
+		for (size_t i = 0; i < n; i++)
+			w[i] = g->scale * (float)codes[i] + g->min;
+		return;
+	case TC_GRID_TABLE:
+		for (size_t i = 0; i < n; i++)
+			w[i] = g->scale * g->table[codes[i]];
+		return;
+	case TC_GRID_SHIFTED:
+		for (size_t i = 0; i < n; i++)
+			w[i] = g->scale * (float)(codes[i] - g->zero);
+		return;
+	}
+}
+
+float
+tc_grid_nearest(const struct tc_grid *g, float w, uint8_t *q)
+{
+	float to;
+
+	tc_grid_round(g, &w, 1, q);
+	tc_grid_values(g, q, 1, &to);
+	return to;
+}

@@ -1,0 +1,81 @@
+#include "method/groups.h"
+
+#include <stdlib.h>
+
+struct job {
+	const struct tc_quant_options *o;
+	const struct tc_quant_input *in;
+	tc_fit *fit;
+	const void *ctx;
+	struct tc_packing p;
+	float *row;              /* [threads][cols] */
+	uint8_t *codes;          /* [threads][cols] */
+	const struct tc_grid *whole; /* one grid for the tensor, or NULL */
+};
+
+static void
+quantize_row(void *ctx, size_t r, int worker)
+{
+	struct job *j = ctx;
+	size_t cols = j->p.cols, width = j->p.width;
+	float *w = j->row + (size_t)worker * cols;
+	uint8_t *codes = j->codes + (size_t)worker * cols;
+
+	tc_tensor_read_rows(j->in->w, r, 1, w);
+	for (size_t k = 0; k < j->p.groups; k++) {
+		size_t c = k * width, n = tc_min(width, cols - c);
+		struct tc_group group = { w + c, n, n, j->in->squares ? j->in->squares + c : NULL };
+		struct tc_grid g = j->whole ? *j->whole : j->fit(j->o, &group, j->ctx);
+
+		if (!j->whole)
+			tc_packing_grid(&j->p, tc_packing_group(&j->p, r, k), &g);
+		tc_grid_round(&g, w + c, n, codes + c);
+	}
+	tc_packing_row(&j->p, r, codes);
+}
+
+/* One grid for the whole tensor. */
+static int
+fit_whole(struct job *j, struct tc_grid *g, struct tc_err *err)
+{
+	size_t n = j->p.rows * j->p.cols;
+	float *w = tc_alloc(n, sizeof(*w), err);
+
+	if (!w)
+		return -1;
+	tc_tensor_read_rows(j->in->w, 0, j->p.rows, w);
+	*g = j->fit(j->o, &(struct tc_group){ w, n, j->p.cols, j->in->squares }, j->ctx);
+	free(w);
+	tc_packing_grid(&j->p, 0, g);
+	j->whole = g;
+	return 0;
+}
+
+int
+tc_groups_run(const struct tc_quant_options *o, const struct tc_quant_input *in, tc_fit *fit, const void *ctx,
+    const float *table, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
+{
+	struct job j = { .o = o, .in = in, .fit = fit, .ctx = ctx };
+	size_t threads = (size_t)tc_pool_threads(pool), cols = tc_tensor_cols(in->w);
+	struct tc_grid whole;
+	int r = tc_packing_open(&j.p, o, in->w, table ? TC_CODEBOOK : TC_UNIFORM, err);
+
+	*q = (struct tc_quantized){0};
+	if (r == 0) {
+		j.row = tc_alloc(threads, cols * sizeof(*j.row), err);
+		j.codes = tc_alloc(threads, cols, err);
+		r = j.row && j.codes ? 0 : -1;
+	}
+	if (r == 0 && j.p.q.t.format.group == TC_GROUP_TENSOR)
+		r = fit_whole(&j, &whole, err);
+	if (r == 0) {
+		tc_pool_run(pool, j.p.rows, quantize_row, &j);
+		if (table)
+			tc_packing_table(&j.p, table);
+		r = tc_packing_finish(&j.p, q, err);
+	}
+	tc_packing_free(&j.p);
+	free(j.row);
+	free(j.codes);
+	return r;
+}

@@ -1,0 +1,122 @@
+#include "method/packing.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One piece of memory for all parts. */
+static int
+allocate(struct tc_quantized *q, struct tc_err *err)
+{
+	size_t total = 0;
+	char *p;
+
+	for (int i = 0; i < q->t.nparts; i++)
+		total += tc_round_up(q->t.part[i].size_bytes, TC_ALIGN);
+	q->owned = p = tc_zalloc(total, 1, err);
+	if (!p)
+		return -1;
+	for (int i = 0; i < q->t.nparts; i++) {
+		q->t.part[i].data = p;
+		p += tc_round_up(q->t.part[i].size_bytes, TC_ALIGN);
+	}
+	return 0;
+}
+
+int
+tc_packing_open(struct tc_packing *p, const struct tc_quant_options *o, const struct tc_tensor *w,
+    enum tc_encoding encoding, struct tc_err *err)
+{
+	*p = (struct tc_packing){ .o = o, .rows = tc_tensor_rows(w), .cols = tc_tensor_cols(w) };
+	p->q.t = *w;
+	p->q.t.format = (struct tc_format){ .encoding = encoding, .dtype = o->scale, .bits = o->bits,
+		.group = o->group != TC_GROUP_TENSOR && o->group >= p->cols ? TC_GROUP_ROW : o->group,
+		.zero = encoding == TC_CODEBOOK ? TC_ZERO_NONE : o->zero };
+	if (tc_tensor_layout(&p->q.t, err) < 0 || allocate(&p->q, err) < 0)
+		return -1;
+	p->groups = tc_format_row_groups(&p->q.t.format, p->cols);
+	p->width = p->groups == 1 ? p->cols : o->group;
+	p->bad = tc_zalloc(tc_packing_groups(p), 1, err);
+	if (p->q.t.format.zero == TC_ZERO_INT)
+		p->zeros = tc_alloc(tc_packing_groups(p), 1, err);
+	if (!p->bad || (p->q.t.format.zero == TC_ZERO_INT && !p->zeros)) {
+		tc_packing_free(p);
+		return -1;
+	}
+	return 0;
+}
+
+size_t
+tc_packing_group(const struct tc_packing *p, size_t row, size_t k)
+{
+	return p->q.t.format.group == TC_GROUP_TENSOR ? 0 : row * p->groups + k;
+}
+
+size_t
+tc_packing_groups(const struct tc_packing *p)
+{
+	return p->q.t.format.group == TC_GROUP_TENSOR ? 1 : p->rows * p->groups;
+}
+
+static void
+put(const struct tc_packing *p, int part, size_t i, float x)
+{
+	void *to = (void *)p->q.t.part[part].data;
+
+	if (p->o->scale == TC_F16)
+		((uint16_t *)to)[i] = tc_f16_from_f32(x);
+	else
+		((float *)to)[i] = x;
+}
+
+void
+tc_packing_grid(struct tc_packing *p, size_t group, const struct tc_grid *g)
+{
+	put(p, 1, group, g->scale);
+	if (p->q.t.format.zero == TC_ZERO_MIN)
+		put(p, 2, group, g->min);
+	if (p->zeros)
+		p->zeros[group] = (uint8_t)g->zero;
+	p->bad[group] = !isfinite(g->scale) || !isfinite(g->min);
+}
+
+void
+tc_packing_row(struct tc_packing *p, size_t row, const uint8_t *codes)
+{
+	tc_pack(codes, p->cols, p->o->bits, (uint8_t *)p->q.t.part[0].data + row * tc_packed_bytes(p->cols, p->o->bits));
+}
+
+void
+tc_packing_table(struct tc_packing *p, const float *table)
+{
+	memcpy((void *)p->q.t.part[2].data, table, p->q.t.part[2].size_bytes);
+}
+
+int
+tc_packing_finish(struct tc_packing *p, struct tc_quantized *q, struct tc_err *err)
+{
+	size_t n = tc_packing_groups(p);
+
+	for (size_t i = 0; i < n; i++)
+		if (p->bad[i]) {
+			tc_fail(err, TC_DATA, "%s: row %zu: its scale does not fit %s", p->q.t.name, i / p->groups,
+			    p->o->scale == TC_F16 ? "f16: use --scale f32" : "f32");
+			tc_packing_free(p);
+			return -1;
+		}
+	if (p->zeros)
+		tc_pack(p->zeros, n, p->o->bits, (uint8_t *)p->q.t.part[2].data);
+	*q = p->q;
+	p->q.owned = NULL;
+	tc_packing_free(p);
+	return 0;
+}
+
+void
+tc_packing_free(struct tc_packing *p)
+{
+	tc_quantized_free(&p->q);
+	free(p->zeros);
+	free(p->bad);
+	*p = (struct tc_packing){0};
+}

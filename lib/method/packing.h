@@ -1,0 +1,36 @@
+/* packing.h - a quantized tensor in the making.
+ *
+ *   tc_packing_open(&p, o, w, encoding, threads, &err);
+ *   tc_packing_grid(&p, tc_packing_group(&p, row, k), &grid);   any order
+ *   tc_packing_row(&p, row, codes);
+ *   tc_packing_finish(&p, &q, &err);                or tc_packing_free(&p)
+ *
+ * Rows and groups may be given by several threads. */
+#ifndef TC_METHOD_PACKING_H
+#define TC_METHOD_PACKING_H
+
+#include "method/grid.h"
+
+struct tc_packing {
+	const struct tc_quant_options *o;
+	struct tc_quantized q;
+	size_t rows, cols;
+	size_t groups, width;  /* of a row, and inputs that a group has */
+	uint8_t *zeros;        /* TC_ZERO_INT: one byte a group */
+	unsigned char *bad;    /* [groups in all]: a scale that its type cannot hold */
+};
+
+/* Parts like those of w with o's format. */
+int tc_packing_open(struct tc_packing *p, const struct tc_quant_options *o, const struct tc_tensor *w, enum tc_encoding encoding, struct tc_err *err) TC_MUST_CHECK;
+/* Where the grid of a row's k-th group goes, of tc_packing_groups(). */
+size_t tc_packing_group(const struct tc_packing *p, size_t row, size_t k);
+size_t tc_packing_groups(const struct tc_packing *p);
+void tc_packing_grid(struct tc_packing *p, size_t group, const struct tc_grid *g);
+void tc_packing_row(struct tc_packing *p, size_t row, const uint8_t *codes);
+/* TC_CODEBOOK: the numbers, [2^bits]. */
+void tc_packing_table(struct tc_packing *p, const float *table);
+/* *q owns it then.  TC_DATA when a scale was not finite. */
+int tc_packing_finish(struct tc_packing *p, struct tc_quantized *q, struct tc_err *err) TC_MUST_CHECK;
+void tc_packing_free(struct tc_packing *p);
+
+#endif
