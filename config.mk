@@ -29,6 +29,6 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 # What a fresh Debian machine needs: "what is probed:package" each.
-DEP_PKGS = msgpack:libmsgpack-dev jansson:libjansson-dev libxxhash:libxxhash-dev libpcre2-8:libpcre2-dev libutf8proc:libutf8proc-dev libcrypto:libssl-dev
+DEP_PKGS = msgpack:libmsgpack-dev jansson:libjansson-dev libxxhash:libxxhash-dev libpcre2-8:libpcre2-dev libutf8proc:libutf8proc-dev libcrypto:libssl-dev openblas:libopenblas-pthread-dev
 DEP_COMMANDS = gcc:gcc pkg-config:pkg-config parallel:parallel bats:bats mandoc:mandoc jq:jq python3:python3 script:bsdutils xxd:xxd column:bsdextrautils curl:curl objdump:binutils
 DEP_PYTHON = msgpack:python3-msgpack xxhash:python3-xxhash pip:python3-pip

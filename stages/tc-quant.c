@@ -4,8 +4,10 @@
 
 #include "cli/cli.h"
 #include "cli/select.h"
-#include "method/pass.h"
-#include "method/quantizer.h"
+#include "cli/spill.h"
+#include "kernel/kernel.h"
+#include "method/measures.h"
+#include "method/sequential.h"
 
 /* What happens to the embedding or the head. */
 struct edge {
@@ -20,9 +22,14 @@ struct args {
 	uint64_t group;
 	bool sym, asym, fmin;
 	struct edge embed, head;
+	bool sequential, act_order, static_groups;
+	double damp;
+	int64_t block;
 	/* derived */
-	const struct tc_quantizer *quantizer;
+	const struct tc_quantizer *quantizer, *edges; /* of the embedding and the head */
 	struct tc_quant_options quant;
+	struct tc_measures measures;
+	bool told_stale;
 	struct tc_quantized out;    /* of the tensor in hand */
 	struct tc_cli *cli;
 	bool requantize;            /* the checkpoint came quantized */
@@ -91,8 +98,8 @@ print_edge(const void *field, char *buf, size_t size)
 
 #define FIELD(f) offsetof(struct args, f)
 static const struct tc_option options[] = {
-	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn",
-	  .help = "how weights are quantized: rtn (round to nearest; default)" },
+	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|gptq",
+	  .help = "how weights are quantized (default rtn, round to nearest)" },
 	{ .name = "bits", .type = TC_OPT_COUNT, .offset = FIELD(bits), .arg = "B", .min = 1, .max = 8,
 	  .help = "bits per code, 1 to 8 (default 4)" },
 	{ .name = "group", .type = TC_OPT_CALL, .offset = FIELD(group), .arg = "G", .parse = parse_group, .print = print_group,
@@ -111,6 +118,16 @@ static const struct tc_option options[] = {
 	  .help = "the embedding (and the head tied to it): skip, same, or its bits (default skip)" },
 	{ .name = "head", .type = TC_OPT_CALL, .offset = FIELD(head), .arg = "WHAT", .parse = parse_edge, .print = print_edge,
 	  .help = "an untied head: skip, same, or its bits (default skip)" },
+	{ .name = "sequential", .type = TC_OPT_FLAG, .offset = FIELD(sequential),
+	  .help = "measure each block on what the quantized ones before it give" },
+	{ .name = "act-order", .type = TC_OPT_FLAG, .offset = FIELD(act_order),
+	  .help = "gptq: inputs with the largest squares first; groups are static then" },
+	{ .name = "static-groups", .type = TC_OPT_FLAG, .offset = FIELD(static_groups),
+	  .help = "gptq: grids of the weights as they came" },
+	{ .name = "damp", .type = TC_OPT_REAL, .offset = FIELD(damp), .arg = "D", .min = 0, .max = 1,
+	  .help = "gptq: share of its mean added to the Hessian's diagonal (default 0.01)" },
+	{ .name = "block", .type = TC_OPT_COUNT, .offset = FIELD(block), .arg = "N", .role = TC_OPT_FREE, .min = 1, .max = 4096,
+	  .help = "gptq: inputs that are made up for together; changes no bit (default 128)" },
 	{ .type = TC_OPT_END }
 };
 
@@ -120,9 +137,18 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_OUTPUT | TC_COMMON_SELECT | TC_COMMON_STRIP,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_OUTPUT | TC_COMMON_SELECT | TC_COMMON_STRIP | TC_COMMON_COMPUTE,
 	.common_offset = offsetof(struct args, common),
 };
+
+/* GPTQ's symmetric grid is its authors', with all levels. */
+static enum tc_levels
+levels_of(const struct args *a)
+{
+	if (a->levels)
+		return strcmp(a->levels, "full") == 0 ? TC_LEVELS_FULL : TC_LEVELS_ODD;
+	return a->quantizer->needs == TC_NEEDS_HESSIAN ? TC_LEVELS_FULL : TC_LEVELS_ODD;
+}
 
 static int
 derive(struct args *a, struct tc_err *err)
@@ -132,12 +158,20 @@ derive(struct args *a, struct tc_err *err)
 	if (a->levels && !a->sym)
 		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
 	a->quantizer = tc_quantizer_find(a->method);
+	/* Nothing is measured where the embedding is read. */
+	a->edges = a->quantizer->needs == TC_NEEDS_HESSIAN ? tc_quantizer_find("rtn") : a->quantizer;
+	if ((a->act_order || a->static_groups) && a->quantizer->needs != TC_NEEDS_HESSIAN)
+		return tc_fail(err, TC_USAGE, "--act-order and --static-groups go with --method gptq");
 	a->quant = (struct tc_quant_options){
 		.bits = (int)a->bits,
 		.group = a->group,
 		.zero = a->sym ? TC_ZERO_NONE : a->fmin ? TC_ZERO_MIN : TC_ZERO_INT,
-		.levels = a->levels && strcmp(a->levels, "full") == 0 ? TC_LEVELS_FULL : TC_LEVELS_ODD,
+		.levels = levels_of(a),
 		.scale = strcmp(a->scale, "f32") == 0 ? TC_F32 : TC_F16,
+		.damping = a->damp,
+		.act_order = a->act_order,
+		.static_groups = a->static_groups,
+		.block = (int)a->block,
 	};
 	return 0;
 }
@@ -159,7 +193,10 @@ static int
 quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, struct tc_err *err)
 {
 	struct args *a = ctx;
+	const struct tc_quantizer *quantizer = in->block < 0 ? a->edges : a->quantizer;
+	struct tc_quant_input input = { .w = in };
 	struct tc_quant_options o = a->quant;
+	bool stale;
 
 	tc_quantized_free(&a->out);
 	if (!chosen(a, in, &o.bits) || !tc_select_matches(&a->common.include, &a->common.exclude, in->name))
@@ -168,12 +205,53 @@ quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, st
 		return tc_fail(err, TC_DATA, "%s: is quantized already", in->name);
 	if (tc_tensor_check_finite(in, err) < 0)
 		return -1;
-	if (a->quantizer->run(&o, &(struct tc_quant_input){ .w = in }, &a->out, a->cli->pool, err) < 0)
+	if (tc_measures_of(&a->measures, in, quantizer, &o, &input, &stale, err) < 0)
+		return -1;
+	if (stale && !a->told_stale)
+		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed (--sequential measures anew)", in->name);
+	a->told_stale |= stale;
+	if (quantizer->run(&o, &input, &a->out, a->cli->pool, err) < 0)
 		return -1;
 	*out = a->out.t;
 	a->done++;
 	tc_cli_progress(a->cli, "%s", in->name);
 	return 1;
+}
+
+static int
+notice(void *ctx, const struct tc_record *r, struct tc_err *err)
+{
+	struct args *a = ctx;
+
+	return r->kind == TC_KIND_STAT ? tc_measures_take(&a->measures, r, err) : 0;
+}
+
+static int
+spill(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err)
+{
+	struct args *a = ctx;
+
+	(void)err; /* is the stage's own */
+	return tc_cli_spill(a->cli, size_bytes, 1, o);
+}
+
+static void
+say_block(void *ctx, size_t done, size_t blocks)
+{
+	struct args *a = ctx;
+
+	tc_cli_progress(a->cli, "block %zu of %zu", done, blocks);
+}
+
+/* The whole stream. */
+static int
+pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
+{
+	struct tc_pass p = { quantize_tensor, notice, a, a->common.strip };
+	struct tc_sequential s = { a->cli->pool, a->quantizer->needs == TC_NEEDS_HESSIAN, spill, say_block, a };
+
+	return a->sequential ? tc_sequential_run(source, a->cli->writer, &p, &s, ledger, &a->cli->err) :
+	    tc_pass_run(source, a->cli->writer, &p, ledger, &a->cli->err);
 }
 
 static void
@@ -208,8 +286,8 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	if (a->requantize)
 		tc_cli_say(cli, "the checkpoint was %s before: its numbers are quantized anew", source->header.base_quantized);
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
-	    tc_cli_stream_out(cli, source, "") < 0 ||
-	    tc_pass_run(source, cli->writer, quantize_tensor, a, a->common.strip, &ledger, &cli->err) < 0 ||
+	    tc_cli_stream_out(cli, source, a->sequential || a->quantizer->needs ? tc_kernels_name() : "") < 0 ||
+	    pass(a, source, &ledger) < 0 ||
 	    tc_cli_stream_end(cli, source) < 0)
 		return -1;
 	if (a->done == 0 && a->common.include.n > 0)
@@ -221,7 +299,8 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = 4, .group = 128 };
+	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = 4, .group = 128,
+		.damp = 0.01, .block = 128 };
 	struct tc_source *source = NULL;
 	struct tc_cli cli;
 
@@ -230,6 +309,7 @@ main(int argc, char **argv)
 	if (derive(&a, &cli.err) == 0 && tc_cli_model(&cli, 0, &source) == 0)
 		(void)!run(&cli, &a, source);
 	tc_quantized_free(&a.out);
+	tc_measures_clear(&a.measures);
 	tc_source_close(source);
 	return tc_cli_end(&cli);
 }

@@ -1,8 +1,8 @@
 #include "method/pass.h"
 
 int
-tc_pass_run(struct tc_source *source, struct tc_writer *w, tc_transform *fn, void *ctx, bool strip,
-    struct tc_ledger *ledger, struct tc_err *err)
+tc_pass_run(struct tc_source *source, struct tc_writer *w, const struct tc_pass *pass, struct tc_ledger *ledger,
+    struct tc_err *err)
 {
 	struct tc_record r;
 	bool changed = false;
@@ -13,10 +13,14 @@ tc_pass_run(struct tc_source *source, struct tc_writer *w, tc_transform *fn, voi
 		struct tc_tensor out;
 		int did = 0;
 
-		if (strip && (r.kind == TC_KIND_STAT || r.kind == TC_KIND_TOKENS))
-			continue;
+		if (r.kind == TC_KIND_STAT || r.kind == TC_KIND_TOKENS) {
+			if (pass->notice && pass->notice(pass->ctx, &r, err) < 0)
+				return -1;
+			if (pass->strip)
+				continue;
+		}
 		if (r.kind == TC_KIND_TENSOR) {
-			did = fn(ctx, &r.u.tensor, &out, err);
+			did = pass->tensor(pass->ctx, &r.u.tensor, &out, err);
 			if (did < 0)
 				return -1;
 		}

@@ -10,10 +10,19 @@
  * next call), 0 to pass it on as it is, -1. */
 typedef int tc_transform(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, struct tc_err *err);
 
+/* What a stage does with the stream's records. */
+struct tc_pass {
+	tc_transform *tensor;
+	/* Sees statistics and tokens before they go on; may be NULL. */
+	int (*notice)(void *ctx, const struct tc_record *r, struct tc_err *err);
+	void *ctx;
+	bool strip;
+};
+
 /* Copies every record of source to w, tensors through the transform.  Once a
  * weight has changed, statistics that follow were measured on another model:
  * they are marked stale.  strip drops statistics and tokens.  *ledger
  * describes what was written. */
-int tc_pass_run(struct tc_source *source, struct tc_writer *w, tc_transform *fn, void *ctx, bool strip, struct tc_ledger *ledger, struct tc_err *err) TC_MUST_CHECK;
+int tc_pass_run(struct tc_source *source, struct tc_writer *w, const struct tc_pass *pass, struct tc_ledger *ledger, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -7,6 +7,7 @@
 #define TC_METHOD_QUANTIZER_H
 
 #include "base/thread.h"
+#include "solve/factor.h"
 #include "tensor/tensor.h"
 
 enum tc_levels {
@@ -20,6 +21,11 @@ struct tc_quant_options {
 	enum tc_zero zero;   /* none: symmetric; int: asymmetric; min: float minimum */
 	enum tc_levels levels;
 	enum tc_dtype scale; /* f16 or f32 */
+	/* Error compensation: */
+	double damping;      /* added to the Hessian's diagonal, over its mean */
+	bool act_order;      /* inputs with the largest squares first */
+	bool static_groups;  /* grids of the weights as they came; act_order has them always */
+	int block;           /* inputs after which the rest is brought up to date */
 };
 
 /* A quantized tensor and the memory its parts lie in. */
@@ -35,8 +41,7 @@ struct tc_quant_input {
 	/* Of the calibration tokens at the site that w reads; NULL where not
 	 * known: */
 	const double *squares;      /* [cols]: sum of squares of each input */
-	const float *hessian;       /* packed lower triangle of sum x x^T */
-	uint64_t tokens;
+	const struct tc_factor *factor; /* of their Hessian, as the options ask for it */
 	const float *fisher;        /* [rows][cols]: squared gradients, or NULL */
 };
 
@@ -55,6 +60,7 @@ struct tc_quantizer {
 extern const struct tc_quantizer tc_quantizers[];
 const struct tc_quantizer *tc_quantizer_find(const char *name);
 
+int tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_rtn_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

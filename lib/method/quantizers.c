@@ -5,6 +5,7 @@
 
 const struct tc_quantizer tc_quantizers[] = {
 	{ "rtn", "round to nearest, no data", TC_NEEDS_NOTHING, tc_rtn_run },
+	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, tc_gptq_run },
 	{ 0 }
 };
 

@@ -72,6 +72,8 @@ alloc_batch(struct tc_exec *e, bool with_hooks, struct tc_err *err)
 	e->tile = tc_alloc(most.tiles, sizeof(*e->tile), err);
 	if (!e->q || !e->tile)
 		return -1;
+	if (with_hooks && !(e->copy = tc_alloc((size_t)tc_pool_threads(e->pool) * TC_TILE_ROWS, c->width * sizeof(float), err)))
+		return -1;
 	for (int s = 0; with_hooks && s < TC_SITE_HEAD_IN; s++) {
 		e->sites.site[s] = tc_alloc(most.rows, dims[s] * sizeof(float), err);
 		if (!e->sites.site[s])
@@ -119,6 +121,7 @@ tc_exec_close(struct tc_exec *e)
 	free(e->kv);
 	free(e->q);
 	free(e->tile);
+	free(e->copy);
 	for (int s = 0; s < TC_SITES; s++)
 		free(e->sites.site[s]);
 	*e = (struct tc_exec){0};
@@ -157,7 +160,7 @@ tc_exec_embed(struct tc_exec *e, const struct tc_tensor *embed, const uint32_t *
 struct pass {
 	struct tc_exec *e;
 	const struct tc_block *b;
-	bool hooked;
+	bool hooked, looks;
 };
 
 static struct tc_sites
@@ -191,8 +194,13 @@ tile_rest(void *ctx, size_t i, int worker)
 	struct tc_exec *e = p->e;
 	const struct tc_tile *t = &e->tile[i];
 	struct tc_sites sites = tile_sites(p, t);
+	size_t width = e->config->width;
+	float *hidden = e->hidden + t->token * width;
 
-	tc_block_rest(p->b, e->config, t->pos0, t->rows, e->hidden + t->token * e->config->width,
+	sites.open = p->looks;
+	if (p->looks)
+		hidden = memcpy(e->copy + (size_t)worker * TC_TILE_ROWS * width, hidden, t->rows * width * sizeof(*hidden));
+	tc_block_rest(p->b, e->config, t->pos0, t->rows, hidden,
 	    e->q + t->row * e->config->heads * e->config->head_dim, &e->kv[t->seq], &e->scratch[worker], &sites, NULL);
 }
 
@@ -208,22 +216,36 @@ show_sites(struct tc_exec *e, size_t first, size_t end, tc_exec_hook *hook, void
 			    sequence_length(e, s), dims[i]);
 }
 
+static void
+run_block(struct tc_exec *e, struct pass *p, tc_exec_hook *hook, void *ctx)
+{
+	for (size_t first = 0, end; first < e->nseq; first = end) {
+		size_t n;
+
+		tc_batch_next(e->start, e->nseq, first, &end);
+		n = tc_batch_tiles(e->start, first, end, e->tile);
+		tc_pool_run(e->pool, n, tile_qkv, p);
+		tc_pool_run(e->pool, n, tile_rest, p);
+		if (hook)
+			show_sites(e, first, end, hook, ctx);
+	}
+}
+
 void
 tc_exec_block(struct tc_exec *e, const struct tc_block *b, tc_exec_hook *hook, void *ctx)
 {
 	struct pass p = { .e = e, .b = b, .hooked = hook != NULL };
 
 	keep_hidden(e, (size_t)b->index);
-	for (size_t first = 0, end; first < e->nseq; first = end) {
-		size_t n;
+	run_block(e, &p, hook, ctx);
+}
 
-		tc_batch_next(e->start, e->nseq, first, &end);
-		n = tc_batch_tiles(e->start, first, end, e->tile);
-		tc_pool_run(e->pool, n, tile_qkv, &p);
-		tc_pool_run(e->pool, n, tile_rest, &p);
-		if (hook)
-			show_sites(e, first, end, hook, ctx);
-	}
+void
+tc_exec_look(struct tc_exec *e, const struct tc_block *b, tc_exec_hook *hook, void *ctx)
+{
+	struct pass p = { .e = e, .b = b, .hooked = true, .looks = true };
+
+	run_block(e, &p, hook, ctx);
 }
 
 struct over {

@@ -35,6 +35,7 @@ struct tc_exec {
 	size_t nkv;
 	float *q;
 	struct tc_sites sites;       /* when hooks were asked for */
+	float *copy;                 /* [threads][TC_TILE_ROWS][width], likewise */
 	struct tc_tile *tile;
 };
 
@@ -56,6 +57,8 @@ int tc_exec_embed(struct tc_exec *e, const struct tc_tensor *embed, const uint32
 
 /* All tokens through b.  hook may be NULL. */
 void tc_exec_block(struct tc_exec *e, const struct tc_block *b, tc_exec_hook *hook, void *ctx);
+/* What the hook would see there; the tokens stay where they are. */
+void tc_exec_look(struct tc_exec *e, const struct tc_block *b, tc_exec_hook *hook, void *ctx);
 
 /* Adds the learned embedding of its position to every token. */
 void tc_exec_positions(struct tc_exec *e, const struct tc_tensor *pos);

@@ -75,10 +75,27 @@ take_block_tensor(struct tc_forward *f, const struct tc_tensor *t, struct tc_err
 		return -1;
 	if (!tc_block_full(&f->block, &f->config))
 		return 0;
+	if (!f->waits)
+		tc_forward_advance(f);
+	return 1;
+}
+
+int
+tc_forward_replace(struct tc_forward *f, const struct tc_tensor *const *t, size_t n, struct tc_err *err)
+{
+	tc_block_clear(&f->block, f->block.index);
+	for (size_t i = 0; i < n; i++)
+		if (tc_block_take(&f->block, &f->config, t[i], f->pool, err) < 0)
+			return -1;
+	return tc_block_complete(&f->block, &f->config, err);
+}
+
+void
+tc_forward_advance(struct tc_forward *f)
+{
 	tc_exec_block(&f->exec, &f->block, f->hook, f->hook_ctx);
 	f->block.index = -1;
 	f->blocks_done++;
-	return 1;
 }
 
 int

@@ -28,6 +28,7 @@ struct tc_forward {
 	size_t blocks_done;
 	tc_exec_hook *hook;           /* set by the caller before tokens; may be NULL */
 	void *hook_ctx;
+	bool waits;                   /* a complete block waits for tc_forward_advance() */
 };
 
 int tc_forward_open(struct tc_forward *f, const struct tc_header *h, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
@@ -37,6 +38,10 @@ int tc_forward_tokens(struct tc_forward *f, size_t nseq, const size_t *length, c
  * Returns 1 when the record completed a block (all tokens are through it),
  * 0 otherwise. */
 int tc_forward_take(struct tc_forward *f, const struct tc_record *r, bool mapped, struct tc_err *err) TC_MUST_CHECK;
+/* The block that is complete, with these weights in place of those that came:
+ * tensors as its own, n of them.  Then all tokens go through it. */
+int tc_forward_replace(struct tc_forward *f, const struct tc_tensor *const *t, size_t n, struct tc_err *err) TC_MUST_CHECK;
+void tc_forward_advance(struct tc_forward *f);
 /* TC_DATA when something of the model did not come. */
 int tc_forward_finish(const struct tc_forward *f, struct tc_err *err) TC_MUST_CHECK;
 const struct tc_tensor *tc_forward_head(const struct tc_forward *f);

@@ -1,0 +1,91 @@
+#include "method/measures.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "stats/tree.h"
+
+static void
+forget(struct tc_measure *m)
+{
+	free(m->squares);
+	free(m->hessian);
+	tc_factor_free(&m->factor);
+	*m = (struct tc_measure){0};
+}
+
+void
+tc_measures_clear(struct tc_measures *m)
+{
+	for (int s = 0; s < TC_SITES; s++)
+		forget(&m->site[s]);
+}
+
+static int
+take_hessian(struct tc_measure *m, uint64_t dim, const double *total, size_t n, struct tc_err *err)
+{
+	free(m->hessian);
+	m->hessian_dim = dim;
+	m->hessian = tc_alloc(n, sizeof(*m->hessian), err);
+	for (size_t i = 0; m->hessian && i < n; i++)
+		m->hessian[i] = (float)total[i];
+	tc_factor_free(&m->factor);
+	m->factored = false;
+	return m->hessian ? 0 : -1;
+}
+
+int
+tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_err *err)
+{
+	const struct tc_stat *s = &stat->u.stat;
+	struct tc_measure *at = &m->site[s->site];
+	size_t n = tc_stat_values(s->kind, s->dim);
+	uint64_t tokens;
+	double *total;
+
+	if (s->kind != TC_STAT_SQ && s->kind != TC_STAT_HESSIAN)
+		return 0;
+	if (s->block != m->block)
+		tc_measures_clear(m);
+	m->block = s->block;
+	total = tc_alloc(n, sizeof(*total), err);
+	if (!total)
+		return -1;
+	tc_stat_total(s, stat->part[0].data, total, &tokens);
+	at->stale = s->stale;
+	if (s->kind == TC_STAT_HESSIAN) {
+		int r = take_hessian(at, s->dim, total, n, err);
+
+		free(total);
+		return r;
+	}
+	free(at->squares);
+	at->squares = total;
+	at->squares_dim = s->dim;
+	return 0;
+}
+
+int
+tc_measures_of(struct tc_measures *m, const struct tc_tensor *t, const struct tc_quantizer *q,
+    const struct tc_quant_options *o, struct tc_quant_input *in, bool *stale, struct tc_err *err)
+{
+	int site = tc_role_site(t->role);
+	struct tc_measure *at = site < 0 ? NULL : &m->site[site];
+	size_t cols = tc_tensor_cols(t);
+
+	*stale = false;
+	if (!at || t->bias || t->block != m->block)
+		return 0;
+	if ((at->squares && at->squares_dim != cols) || (at->hessian && at->hessian_dim != cols))
+		return tc_fail(err, TC_DATA, "%s: the statistics of its site are of another model", t->name);
+	in->squares = at->squares;
+	*stale = at->stale;
+	if (q->needs != TC_NEEDS_HESSIAN || !at->hessian)
+		return 0;
+	if (!at->factored && tc_factor_make(&at->factor, at->hessian, cols, o->damping, o->act_order, err) < 0)
+		return tc_err_at(err, "%s", t->name);
+	at->factored = true;
+	in->factor = &at->factor;
+	return 0;
+}
