@@ -22,17 +22,24 @@ tc_measures_clear(struct tc_measures *m)
 		forget(&m->site[s]);
 }
 
+/* The squares are its diagonal. */
 static int
 take_hessian(struct tc_measure *m, uint64_t dim, const double *total, size_t n, struct tc_err *err)
 {
 	free(m->hessian);
-	m->hessian_dim = dim;
+	free(m->squares);
+	m->hessian_dim = m->squares_dim = dim;
 	m->hessian = tc_alloc(n, sizeof(*m->hessian), err);
-	for (size_t i = 0; m->hessian && i < n; i++)
+	m->squares = tc_alloc(dim, sizeof(*m->squares), err);
+	if (!m->hessian || !m->squares)
+		return -1;
+	for (size_t i = 0; i < n; i++)
 		m->hessian[i] = (float)total[i];
+	for (size_t i = 0; i < dim; i++)
+		m->squares[i] = total[i * (i + 1) / 2 + i];
 	tc_factor_free(&m->factor);
 	m->factored = false;
-	return m->hessian ? 0 : -1;
+	return 0;
 }
 
 int
