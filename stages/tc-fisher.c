@@ -85,6 +85,23 @@ struct work {
 
 /* ---- forwards ---- */
 
+static int
+check_lengths(const struct work *w, struct tc_err *err)
+{
+	const struct tc_draw *d = &w->draw;
+	bool equal = true;
+
+	for (size_t i = 0; i < d->nseq; i++) {
+		if (d->length[i] < 2)
+			return tc_fail(err, TC_DATA, "sequence %llu has one token: nothing is predicted",
+			    (unsigned long long)(d->first + i));
+		equal = equal && d->length[i] == d->length[0];
+	}
+	if (!equal)
+		tc_cli_say(w->cli, "sequences of unequal length: squared gradients of a mean are smaller for long ones");
+	return 0;
+}
+
 /* All files have come, the tensors begin. */
 static int
 start(struct work *w)
@@ -97,13 +114,8 @@ start(struct work *w)
 	if (tc_cli_tokens(w->cli, w->tokenizer, "text/calib.txt", TC_TEXT_RUNNING, &w->text) < 0 ||
 	    tc_cli_draw(w->cli, &w->text, w->forward.config.positions, DEFAULT_SAMPLES, DEFAULT_SEQLEN, &w->draw) < 0)
 		return -1;
-	for (size_t i = 0; i < w->draw.nseq; i++) {
-		if (w->draw.length[i] < 2)
-			return tc_fail(err, TC_DATA, "sequence %llu has one token: nothing is predicted",
-			    (unsigned long long)(w->draw.first + i));
-		if (w->draw.length[i] != w->draw.length[0] && i > 0 && w->draw.length[i - 1] == w->draw.length[0])
-			tc_cli_say(w->cli, "sequences of unequal length: squared gradients of a mean are smaller for long ones");
-	}
+	if (check_lengths(w, err) < 0)
+		return -1;
 	w->started = true;
 	/* Half of the memory is for the statistics. */
 	if (tc_exec_hidden_bytes(&w->forward.config, w->draw.ntokens, true, &size_bytes, err) < 0 ||
@@ -295,13 +307,13 @@ static const struct tc_column columns[] = {
 	{ 0 }
 };
 
-/* "q", "q bias"; "block 3", "embed"; a tensor's own name. */
+/* "q", "q bias"; "block 3"; a tensor's own name. */
 static void
 name_of(const struct work *w, const struct tc_tensor *t, char name[TC_NAME_MAX])
 {
 	if (strcmp(w->a->rank, "tensor") == 0)
 		snprintf(name, TC_NAME_MAX, "%s", t->name);
-	else if (strcmp(w->a->rank, "depth") == 0 && t->block >= 0)
+	else if (strcmp(w->a->rank, "depth") == 0)
 		snprintf(name, TC_NAME_MAX, "block %d", t->block);
 	else
 		snprintf(name, TC_NAME_MAX, "%s%s", tc_role_names[t->role], t->bias ? " bias" : "");
@@ -408,6 +420,12 @@ show_ranking(struct work *w)
 
 /* ---- all of it ---- */
 
+static bool
+streams(const struct args *a)
+{
+	return !a->rank || a->common.output;
+}
+
 static int
 check_args(struct work *w)
 {
@@ -423,6 +441,11 @@ check_args(struct work *w)
 		return tc_fail(err, TC_USAGE, "--json goes with --rank");
 	if (a->rank && a->common.output && strcmp(a->common.output, "-") == 0)
 		return tc_fail(err, TC_USAGE, "--rank and the stream cannot both be on standard output");
+	if (a->stats_only && !streams(a))
+		return tc_fail(err, TC_USAGE, "--stats-only goes with a stream, which --rank writes with -o only");
+	/* A ranking alone asks for no more. */
+	if (!streams(a))
+		w->kind = TC_STAT_FISHER;
 	return 0;
 }
 
@@ -430,7 +453,6 @@ static int
 run(struct work *w)
 {
 	struct tc_err *err = &w->cli->err;
-	bool streams = !w->a->rank || w->a->common.output;
 	struct tc_record r;
 	int got;
 
@@ -438,7 +460,7 @@ run(struct work *w)
 	    tc_forward_open(&w->forward, &w->source->header, w->cli->pool, err) < 0)
 		return -1;
 	w->forward_open = true;
-	if (streams && tc_cli_stream_out(w->cli, w->source, tc_kernels_name()) < 0)
+	if (streams(w->a) && tc_cli_stream_out(w->cli, w->source, tc_kernels_name()) < 0)
 		return -1;
 	while ((got = tc_source_next(w->source, &r, err)) > 0)
 		if (take(w, &r) < 0)
@@ -447,7 +469,7 @@ run(struct work *w)
 		return -1;
 	if (!w->started)
 		return tc_fail(err, TC_DATA, "the stream has no weights");
-	if (tc_forward_finish(&w->forward, err) < 0 || backwards(w) < 0 || (streams && write_stream(w) < 0))
+	if (tc_forward_finish(&w->forward, err) < 0 || backwards(w) < 0 || (streams(w->a) && write_stream(w) < 0))
 		return -1;
 	tc_cli_say(w->cli, "%zu sequences, %zu tokens, NLL %.4f", w->draw.nseq, w->draw.ntokens, mean_nll(w));
 	return w->a->rank ? show_ranking(w) : 0;

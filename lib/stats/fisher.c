@@ -1,6 +1,6 @@
 #include "stats/fisher.h"
 
-#include <math.h>
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -185,6 +185,14 @@ visit(void *ctx, const struct tc_strip *s, int worker)
 	}
 }
 
+/* What a strip's sum of squares may come to.  By weight they are kept, and added
+ * over sequences, in f32; half, for what these sums round up. */
+static double
+largest_sum(const struct tc_fisher *f)
+{
+	return f->o.kind == TC_STAT_FISHER_WEIGHT ? (double)FLT_MAX / (2 * (double)f->nseq) : DBL_MAX;
+}
+
 /* Strips in order: sums do not depend on who made their parts. */
 static int
 visited(void *ctx, const struct tc_strip *s, size_t n, struct tc_err *err)
@@ -197,8 +205,8 @@ visited(void *ctx, const struct tc_strip *s, size_t n, struct tc_err *err)
 			double *columns = f->param[s->param].columns;
 
 			f->sums[s->param * f->nseq + seq] += f->part_sums[part];
-			if (!isfinite(f->part_sums[part]))
-				return tc_fail(err, TC_DATA, "sequence %llu: the gradient of %s is not finite: the model overflows",
+			if (!(f->part_sums[part] <= largest_sum(f)))
+				return tc_fail(err, TC_DATA, "sequence %llu: the squared gradient of %s is not finite: the model overflows",
 				    (unsigned long long)(f->o.first + seq), f->tensor[s->param]->name);
 			for (size_t j = 0; columns && j < s->cols; j++)
 				columns[seq * s->cols + j] += f->part_columns[part * f->cols + j];

@@ -58,6 +58,8 @@ int tc_fisher_open(struct tc_fisher *f, const struct tc_forward *forward, const 
 /* What is there until the end; and for as long as a block is worked at. */
 size_t tc_fisher_bytes(const struct tc_fisher *f);
 int tc_fisher_alloc(struct tc_fisher *f, const struct tc_spill_options *spill, struct tc_err *err) TC_MUST_CHECK;
+/* Its visited() is TC_DATA where squares are not finite, or by weight would not
+ * be in f32. */
 struct tc_gradient_visitor tc_fisher_visitor(struct tc_fisher *f);
 
 /* The record of a parameter's statistic, its data in f or, for TC_STAT_FISHER,
