@@ -183,10 +183,11 @@ add_embedded(const struct tc_strip *s, size_t seq, float *g)
 
 	for (size_t t = p->e->start[seq]; t < p->e->start[seq + 1]; t++) {
 		const float *d = p->e->gradient + t * s->cols;
-		float *to = g + (ids[t] - s->row0) * s->cols;
+		float *to;
 
 		if (ids[t] < s->row0 || ids[t] >= s->row0 + s->rows)
 			continue;
+		to = g + (ids[t] - s->row0) * s->cols;
 		for (size_t j = 0; j < s->cols; j++)
 			to[j] += scale * d[j];
 	}
