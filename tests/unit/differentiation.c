@@ -585,12 +585,13 @@ job_open(struct job *job, const struct predictions *p, const double *hidden)
 		.temperature = p->temperature, .model = &job->final[0], .teacher = p->alpha > 0 ? &job->final[1] : NULL };
 }
 
-/* Release with tc_loss_state_free(&job->state). */
+/* What is there before does not matter where something is predicted.  Release
+ * with tc_loss_state_free(&job->state). */
 static void
 job_run(struct job *job, struct tc_pool *threads)
 {
 	for (size_t i = 0; i < job->p->tokens * WIDTH; i++)
-		job->gradient[i] = GUARD;
+		job->gradient[i] = is_predicted(i / WIDTH) ? NAN : GUARD;
 	if (tc_loss_run(&job->l, &job->state, job->value, job->gradient, threads, &err) < 0)
 		exit(1);
 }
