@@ -102,6 +102,31 @@ check_lengths(const struct work *w, struct tc_err *err)
 	return 0;
 }
 
+static void
+say_finished(void *ctx, size_t param)
+{
+	struct work *w = ctx;
+
+	w->params_done++;
+	tc_cli_progress(w->cli, "backward: %s, %zu of %zu tensors", w->tensor[param]->name, w->params_done, w->params);
+}
+
+static int
+open_fisher(struct work *w, struct tc_err *err)
+{
+	struct tc_fisher_options o = { .kind = w->kind, .group = w->a->group == TC_UNSET ? DEFAULT_GROUP : (uint64_t)w->a->group,
+		.first = w->draw.first, .finished = say_finished, .ctx = w };
+	struct tc_spill_options spill;
+	int r;
+
+	if (tc_fisher_open(&w->fisher, &w->forward, &o, err) < 0 ||
+	    tc_cli_spill(w->cli, tc_fisher_bytes(&w->fisher), 2, &spill) < 0)
+		return -1;
+	r = tc_fisher_alloc(&w->fisher, &spill, err);
+	tc_cli_spill_close(&spill);
+	return r;
+}
+
 /* All files have come, the tensors begin. */
 static int
 start(struct work *w)
@@ -123,7 +148,13 @@ start(struct work *w)
 		return -1;
 	r = tc_forward_tokens(&w->forward, w->draw.nseq, w->draw.length, w->draw.ids, &o, err);
 	tc_cli_spill_close(&o.spill);
-	return r;
+	if (r < 0)
+		return -1;
+	size_bytes = tc_gradient_bytes(&w->forward.config, w->forward.exec.start, w->draw.nseq);
+	if (size_bytes > tc_cli_free_bytes())
+		tc_cli_say(w->cli, "the gradient of a batch takes about %zu MB, more than is free: shorter sequences take less",
+		    size_bytes / 1000000);
+	return open_fisher(w, err);
 }
 
 /* Statistics and tokens of an earlier run are replaced. */
@@ -158,59 +189,18 @@ take(struct work *w, const struct tc_record *r)
 
 /* ---- backwards ---- */
 
-static void
-say_finished(void *ctx, size_t param)
-{
-	struct work *w = ctx;
-
-	w->params_done++;
-	tc_cli_progress(w->cli, "backward: %s, %zu of %zu tensors", w->tensor[param]->name, w->params_done, w->params);
-}
-
-/* Where a tensor stands among the parameters, or w->params. */
-static size_t
-place_of(const struct work *w, const struct tc_tensor *t)
-{
-	struct tc_tensor u;
-	size_t i = 0;
-
-	while (tc_config_tensor(&w->forward.config, i, &u) > 0 &&
-	    (u.role != t->role || u.bias != t->bias || u.block != t->block))
-		i++;
-	return i;
-}
-
 /* The held tensors in the order of the model's description. */
 static int
 find_tensors(struct work *w, struct tc_err *err)
 {
-	struct tc_tensor t;
-
-	while (tc_config_tensor(&w->forward.config, w->params, &t) > 0)
-		w->params++;
+	w->params = tc_config_tensors(&w->forward.config);
 	w->tensor = tc_zalloc(w->params, sizeof(*w->tensor), err);
 	if (!w->tensor)
 		return -1;
 	for (size_t i = 0; i < w->hold.n; i++)
 		if (w->hold.item[i].r.kind == TC_KIND_TENSOR)
-			w->tensor[place_of(w, &w->hold.item[i].r.u.tensor)] = &w->hold.item[i].r.u.tensor;
+			w->tensor[tc_config_place(&w->forward.config, &w->hold.item[i].r.u.tensor)] = &w->hold.item[i].r.u.tensor;
 	return 0;
-}
-
-static int
-open_fisher(struct work *w, struct tc_err *err)
-{
-	struct tc_fisher_options o = { .kind = w->kind, .group = w->a->group == TC_UNSET ? DEFAULT_GROUP : (uint64_t)w->a->group,
-		.first = w->draw.first, .finished = say_finished, .ctx = w };
-	struct tc_spill_options spill;
-	int r;
-
-	if (tc_fisher_open(&w->fisher, &w->forward, w->tensor, &o, err) < 0 ||
-	    tc_cli_spill(w->cli, tc_fisher_bytes(&w->fisher), 2, &spill) < 0)
-		return -1;
-	r = tc_fisher_alloc(&w->fisher, &spill, err);
-	tc_cli_spill_close(&spill);
-	return r;
 }
 
 static int
@@ -220,7 +210,7 @@ backwards(struct work *w)
 	struct tc_gradient_visitor visitor;
 	struct tc_err *err = &w->cli->err;
 
-	if (find_tensors(w, err) < 0 || open_fisher(w, err) < 0 ||
+	if (find_tensors(w, err) < 0 ||
 	    tc_loss_next_tokens(&w->loss, w->draw.nseq, w->forward.exec.start, w->draw.ids, err) < 0)
 		return -1;
 	w->loss.model = &final;
@@ -270,7 +260,7 @@ put(struct work *w, const struct tc_record *r, bool *tokens)
 		if (tc_cli_draw_put(w->cli, &w->draw, TAG, &w->text) < 0)
 			return -1;
 	}
-	if (r->kind == TC_KIND_TENSOR && put_stats(w, place_of(w, &r->u.tensor)) < 0)
+	if (r->kind == TC_KIND_TENSOR && put_stats(w, tc_config_place(&w->forward.config, &r->u.tensor)) < 0)
 		return -1;
 	if (w->a->stats_only && (r->kind == TC_KIND_TENSOR || r->kind == TC_KIND_REF || r->kind == TC_KIND_FILE))
 		return 0;

@@ -13,6 +13,7 @@
 #define TC_MODEL_FORWARD_H
 
 #include "model/exec.h"
+#include "model/vocab.h"
 #include "stream/record.h"
 #include "tensor/kept.h"
 
@@ -40,6 +41,8 @@ int tc_forward_take(struct tc_forward *f, const struct tc_record *r, bool mapped
 /* TC_DATA when something of the model did not come. */
 int tc_forward_finish(const struct tc_forward *f, struct tc_err *err) TC_MUST_CHECK;
 const struct tc_tensor *tc_forward_head(const struct tc_forward *f);
+/* After finish: the final hidden states and the head. */
+struct tc_final tc_forward_final(const struct tc_forward *f);
 void tc_forward_close(struct tc_forward *f);
 
 #endif

@@ -45,7 +45,6 @@ struct pass {
 	struct tc_block_back back;
 	struct tc_block_rows rows;
 	struct tc_block_back_scratch *scratch; /* [threads] */
-	size_t nscratch;
 	struct tc_block_gradient g;
 	float *logits, *hidden;    /* the head's dy and x, as panels */
 
@@ -80,12 +79,6 @@ tc_strips_together(const struct tc_config *c)
 	for (int role = 0; role < TC_ROLES; role++)
 		n += strips_of(tc_role_outputs(c, (enum tc_role)role));
 	return tc_max(n, strips_of(TC_VOCAB_TILE));
-}
-
-struct tc_final
-tc_forward_final(const struct tc_forward *f)
-{
-	return (struct tc_final){ f->exec.hidden, tc_forward_head(f), f->config.final_cap };
 }
 
 int
@@ -594,17 +587,20 @@ embedding_back(struct pass *p, size_t param, enum origin origin, struct tc_err *
 
 /* ---- all of it ---- */
 
+size_t
+tc_gradient_bytes(const struct tc_config *c, const size_t *start, size_t nseq)
+{
+	size_t rows = tc_batch_largest(start, nseq).rows;
+
+	return rows * (tc_block_row_floats(c) + TC_VOCAB_TILE + tc_round_up(c->width, tc_kernels()->nr)) * sizeof(float);
+}
+
 static int
 alloc_pass(struct pass *p, struct tc_err *err)
 {
-	struct tc_tensor t;
 	size_t threads = (size_t)tc_pool_threads(p->e->pool);
 
-	while (tc_config_tensor(p->c, p->params, &t) > 0) {
-		assert(p->tensor[p->params]->role == t.role && p->tensor[p->params]->bias == t.bias &&
-		    p->tensor[p->params]->block == t.block);
-		p->params++;
-	}
+	p->params = tc_config_tensors(p->c);
 	p->most = tc_batch_largest(p->e->start, p->e->nseq);
 	p->strip = tc_alloc(tc_strips_together(p->c), sizeof(*p->strip), err);
 	p->source = tc_alloc(2 * TC_ROLES, sizeof(*p->source), err);
@@ -612,8 +608,8 @@ alloc_pass(struct pass *p, struct tc_err *err)
 	if (!p->strip || !p->source || !p->scratch ||
 	    tc_block_rows_alloc(&p->rows, p->c, &p->most, p->e->q, p->e->kv, err) < 0)
 		return -1;
-	for (; p->nscratch < threads; p->nscratch++)
-		if (tc_block_back_scratch_alloc(&p->scratch[p->nscratch], p->c, &p->e->scratch[p->nscratch], err) < 0)
+	for (size_t i = 0; i < threads; i++)
+		if (tc_block_back_scratch_alloc(&p->scratch[i], p->c, &p->e->scratch[i], err) < 0)
 			return -1;
 	p->g = (struct tc_block_gradient){ p->c, &p->f->block, &p->back, &p->e->rope, &p->rows };
 	return 0;

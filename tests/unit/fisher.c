@@ -190,7 +190,7 @@ gather(struct tc_fisher *f, struct run *r, const struct model *m, struct tc_fish
 
 	if (file)
 		spill.fd = fileno(tmp);
-	got = tc_fisher_open(f, &r->f, m->tensor, &o, &err) < 0 || tc_fisher_alloc(f, &spill, &err) < 0 ? -1 : 0;
+	got = tc_fisher_open(f, &r->f, &o, &err) < 0 || tc_fisher_alloc(f, &spill, &err) < 0 ? -1 : 0;
 	fclose(tmp);
 	if (got < 0)
 		return -1;
