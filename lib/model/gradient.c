@@ -183,10 +183,11 @@ add_embedded(const struct tc_strip *s, size_t seq, float *g)
 
 	for (size_t t = p->e->start[seq]; t < p->e->start[seq + 1]; t++) {
 		const float *d = p->e->gradient + t * s->cols;
-		float *to = g + (ids[t] - s->row0) * s->cols;
+		float *to;
 
 		if (ids[t] < s->row0 || ids[t] >= s->row0 + s->rows)
 			continue;
+		to = g + (ids[t] - s->row0) * s->cols;
 		for (size_t j = 0; j < s->cols; j++)
 			to[j] += scale * d[j];
 	}
@@ -511,11 +512,22 @@ put_logits(void *ctx, const struct tc_vocab *v, const struct tc_vocab_rows *rows
 	(void)worker;
 	tc_loss_logits(p->loss, &p->state, v, rows, z);
 	for (size_t r = 0; r < rows->n; r++) {
-		size_t token = p->loss->row[rows->first + r], seq = sequence_of(p, token), start = p->e->start[seq];
+		size_t token = p->loss->row[rows->first + r], seq, start;
 
+		if (token < p->e->start[p->first] || token >= p->e->start[p->end])
+			continue;
+		seq = sequence_of(p, token);
+		start = p->e->start[seq];
 		tc_panels_put(p->logits + (start - p->e->start[p->first]) * TC_VOCAB_TILE, length_of(p, seq), token - start, 1,
 		    v->tokens, z[0] + r * TC_VOCAB_TILE, TC_VOCAB_TILE);
 	}
+}
+
+/* Whether a tile of predictions has some of what follows the batch. */
+static bool
+goes_on(const struct pass *p, const struct tc_vocab_rows *t)
+{
+	return p->loss->row[t->first + t->n - 1] >= p->e->start[p->end];
 }
 
 /* One tile of the vocabulary, all sequences. */
@@ -532,6 +544,8 @@ head_tile(struct pass *p, struct tc_vocab *v, size_t param, struct tc_err *err)
 		memset(p->logits, 0, rows * TC_VOCAB_TILE * sizeof(*p->logits));
 		tc_pool_run(p->e->pool, p->ntiles, put_hidden, p);
 		tc_vocab_run(v, first, tile - first, put_logits, p);
+		if (tile > first && goes_on(p, &v->tile[tile - 1]))
+			tile--;
 		offer(p, param, v->token0, v->token0 + v->tokens, (struct tc_strip_source){ .origin = FROM_PRODUCT,
 		    .ids_too = p->c->tied, .dy = p->logits, .dy_dim = TC_VOCAB_TILE, .dy_row0 = v->token0, .x = p->hidden });
 		if (visit_all(p, err) < 0)
