@@ -3,7 +3,6 @@
  * differences of the forward pass. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/rng.h"
 #include "file/safetensors.h"

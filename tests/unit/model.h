@@ -106,7 +106,7 @@ random_ids(struct tc_rng *rng, size_t vocab, size_t n, uint32_t *ids)
 		ids[i] = (uint32_t)tc_rng_below(rng, vocab);
 }
 
-/* Sequences, one after another, each of two tokens or more. */
+/* Sequences, one after another. */
 struct text {
 	size_t nseq;
 	const size_t *length;

@@ -20,8 +20,8 @@ static struct tc_err err;
 
 /* Three batches: of as many sequences as one may have, of as many tokens, and
  * the rest.  Sequences below and above a tile of rows, and what a strip takes at
- * once. */
-enum { TINY = TC_BATCH_SEQUENCES + 2, SHORT = 6, LONG = 9, SEQUENCES = TINY + SHORT + LONG };
+ * once; one has nothing to predict. */
+enum { LONELY = 3, TINY = TC_BATCH_SEQUENCES + 2, SHORT = 6, LONG = 9, SEQUENCES = TINY + SHORT + LONG };
 
 static size_t lengths[SEQUENCES], starts[SEQUENCES + 1];
 static uint32_t *all_ids;
@@ -37,6 +37,8 @@ make_text(void)
 {
 	for (size_t i = 0; i < SEQUENCES; i++) {
 		lengths[i] = i < TINY ? between(2, 9) : i < TINY + SHORT ? between(10, 100) : between(200, 256);
+		if (i == LONELY)
+			lengths[i] = 1;
 		starts[i + 1] = starts[i] + lengths[i];
 	}
 	all_ids = malloc(starts[SEQUENCES] * sizeof(*all_ids));
@@ -62,6 +64,18 @@ learn_everywhere(struct run *r, const struct text *t, const struct tc_final *tea
 	tc_loss_free(&r->loss);
 	r->loss = (struct tc_loss){ .n = n, .row = row, .target = target, .weight = weight, .alpha = 0.7, .temperature = 2,
 		.model = &r->final, .teacher = teacher };
+}
+
+/* A teacher's hidden states. */
+static float *
+random_states(size_t width)
+{
+	size_t n = starts[SEQUENCES] * width;
+	float *states = malloc(n * sizeof(*states));
+
+	for (size_t i = 0; i < n; i++)
+		states[i] = (float)(2 * tc_rng_unit(&rng) - 1);
+	return states;
 }
 
 /* What a run over some of the sequences gave. */
@@ -145,6 +159,20 @@ is_whole(const struct model *m, const struct outcome *o)
 	return whole;
 }
 
+static int
+is_zero(const struct model *m, const struct outcome *o, size_t seq)
+{
+	int zero = 1;
+
+	for (size_t i = 0; i < m->params; i++) {
+		size_t n = tc_tensor_elements(m->tensor[i]);
+
+		for (size_t j = 0; j < n; j++)
+			zero &= o->g.g[i][seq * n + j] == 0;
+	}
+	return zero;
+}
+
 /* How far gradients that were added up are from the sum of those of as many of
  * the sequences, where these are more than rounding. */
 static double
@@ -173,26 +201,20 @@ static void
 test_bits(const char *model, bool taught, struct tc_pool *pool)
 {
 	/* of every batch, among them first and last */
-	static const size_t alone[] = { TC_BATCH_SEQUENCES - 1, TC_BATCH_SEQUENCES, TINY + SHORT, SEQUENCES - 1 };
+	static const size_t alone[] = { LONELY, TC_BATCH_SEQUENCES - 1, TC_BATCH_SEQUENCES, TINY + SHORT, SEQUENCES - 1 };
 	struct model m;
 	struct outcome all, threads, sum;
-	size_t width;
 	float *teacher;
 	int same = 1;
 
 	if (model_open(&m, model, &err) < 0)
 		exit(1);
-	width = tc_tensor_cols(m.tensor[0]);
-	teacher = malloc(starts[SEQUENCES] * width * sizeof(*teacher));
-	for (size_t i = 0; i < starts[SEQUENCES] * width; i++)
-		teacher[i] = (float)(2 * tc_rng_unit(&rng) - 1);
-	if (!taught) {
-		free(teacher);
-		teacher = NULL;
-	}
+	teacher = taught ? random_states(tc_tensor_cols(m.tensor[0])) : NULL;
 	all = outcome_of(&m, 0, SEQUENCES, teacher, NULL, false);
 	ok(is_whole(&m, &all), "%s, %s: %d sequences: every parameter begins, comes whole and is finished, once",
 	    tc_kernels_name(), model, SEQUENCES);
+	if (!taught)
+		ok(is_zero(&m, &all, LONELY), "%s, %s: where nothing is predicted, they are 0", tc_kernels_name(), model);
 	for (size_t i = 0; i < sizeof(alone) / sizeof(alone[0]); i++)
 		same &= same_alone(&m, alone[i], 1, teacher, &all);
 	ok(same, "%s, %s: a sequence alone has the bits it has among others", tc_kernels_name(), model);
