@@ -4,7 +4,6 @@
  * Weights go through as they come; those of one block are held until its
  * statistics are known, because a statistic stands before the first layer
  * that reads its site. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"

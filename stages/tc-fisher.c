@@ -85,6 +85,48 @@ struct work {
 
 /* ---- forwards ---- */
 
+static int
+check_lengths(const struct work *w, struct tc_err *err)
+{
+	const struct tc_draw *d = &w->draw;
+	bool equal = true;
+
+	for (size_t i = 0; i < d->nseq; i++) {
+		if (d->length[i] < 2)
+			return tc_fail(err, TC_DATA, "sequence %llu has one token: nothing is predicted",
+			    (unsigned long long)(d->first + i));
+		equal = equal && d->length[i] == d->length[0];
+	}
+	if (!equal)
+		tc_cli_say(w->cli, "sequences of unequal length: squared gradients of a mean are smaller for long ones");
+	return 0;
+}
+
+static void
+say_finished(void *ctx, size_t param)
+{
+	struct work *w = ctx;
+
+	w->params_done++;
+	tc_cli_progress(w->cli, "backward: %s, %zu of %zu tensors", w->tensor[param]->name, w->params_done, w->params);
+}
+
+static int
+open_fisher(struct work *w, struct tc_err *err)
+{
+	struct tc_fisher_options o = { .kind = w->kind, .group = w->a->group == TC_UNSET ? DEFAULT_GROUP : (uint64_t)w->a->group,
+		.first = w->draw.first, .finished = say_finished, .ctx = w };
+	struct tc_spill_options spill;
+	int r;
+
+	if (tc_fisher_open(&w->fisher, &w->forward, &o, err) < 0 ||
+	    tc_cli_spill(w->cli, tc_fisher_bytes(&w->fisher), 2, &spill) < 0)
+		return -1;
+	r = tc_fisher_alloc(&w->fisher, &spill, err);
+	tc_cli_spill_close(&spill);
+	return r;
+}
+
 /* All files have come, the tensors begin. */
 static int
 start(struct work *w)
@@ -97,13 +139,8 @@ start(struct work *w)
 	if (tc_cli_tokens(w->cli, w->tokenizer, "text/calib.txt", TC_TEXT_RUNNING, &w->text) < 0 ||
 	    tc_cli_draw(w->cli, &w->text, w->forward.config.positions, DEFAULT_SAMPLES, DEFAULT_SEQLEN, &w->draw) < 0)
 		return -1;
-	for (size_t i = 0; i < w->draw.nseq; i++) {
-		if (w->draw.length[i] < 2)
-			return tc_fail(err, TC_DATA, "sequence %llu has one token: nothing is predicted",
-			    (unsigned long long)(w->draw.first + i));
-		if (w->draw.length[i] != w->draw.length[0] && i > 0 && w->draw.length[i - 1] == w->draw.length[0])
-			tc_cli_say(w->cli, "sequences of unequal length: squared gradients of a mean are smaller for long ones");
-	}
+	if (check_lengths(w, err) < 0)
+		return -1;
 	w->started = true;
 	/* Half of the memory is for the statistics. */
 	if (tc_exec_hidden_bytes(&w->forward.config, w->draw.ntokens, true, &size_bytes, err) < 0 ||
@@ -111,7 +148,13 @@ start(struct work *w)
 		return -1;
 	r = tc_forward_tokens(&w->forward, w->draw.nseq, w->draw.length, w->draw.ids, &o, err);
 	tc_cli_spill_close(&o.spill);
-	return r;
+	if (r < 0)
+		return -1;
+	size_bytes = tc_gradient_bytes(&w->forward.config, w->forward.exec.start, w->draw.nseq);
+	if (size_bytes > tc_cli_free_bytes())
+		tc_cli_say(w->cli, "the gradient of a batch takes about %zu MB, more than is free: shorter sequences take less",
+		    size_bytes / 1000000);
+	return open_fisher(w, err);
 }
 
 /* Statistics and tokens of an earlier run are replaced. */
@@ -146,59 +189,18 @@ take(struct work *w, const struct tc_record *r)
 
 /* ---- backwards ---- */
 
-static void
-say_finished(void *ctx, size_t param)
-{
-	struct work *w = ctx;
-
-	w->params_done++;
-	tc_cli_progress(w->cli, "backward: %s, %zu of %zu tensors", w->tensor[param]->name, w->params_done, w->params);
-}
-
-/* Where a tensor stands among the parameters, or w->params. */
-static size_t
-place_of(const struct work *w, const struct tc_tensor *t)
-{
-	struct tc_tensor u;
-	size_t i = 0;
-
-	while (tc_config_tensor(&w->forward.config, i, &u) > 0 &&
-	    (u.role != t->role || u.bias != t->bias || u.block != t->block))
-		i++;
-	return i;
-}
-
 /* The held tensors in the order of the model's description. */
 static int
 find_tensors(struct work *w, struct tc_err *err)
 {
-	struct tc_tensor t;
-
-	while (tc_config_tensor(&w->forward.config, w->params, &t) > 0)
-		w->params++;
+	w->params = tc_config_tensors(&w->forward.config);
 	w->tensor = tc_zalloc(w->params, sizeof(*w->tensor), err);
 	if (!w->tensor)
 		return -1;
 	for (size_t i = 0; i < w->hold.n; i++)
 		if (w->hold.item[i].r.kind == TC_KIND_TENSOR)
-			w->tensor[place_of(w, &w->hold.item[i].r.u.tensor)] = &w->hold.item[i].r.u.tensor;
+			w->tensor[tc_config_place(&w->forward.config, &w->hold.item[i].r.u.tensor)] = &w->hold.item[i].r.u.tensor;
 	return 0;
-}
-
-static int
-open_fisher(struct work *w, struct tc_err *err)
-{
-	struct tc_fisher_options o = { .kind = w->kind, .group = w->a->group == TC_UNSET ? DEFAULT_GROUP : (uint64_t)w->a->group,
-		.first = w->draw.first, .finished = say_finished, .ctx = w };
-	struct tc_spill_options spill;
-	int r;
-
-	if (tc_fisher_open(&w->fisher, &w->forward, w->tensor, &o, err) < 0 ||
-	    tc_cli_spill(w->cli, tc_fisher_bytes(&w->fisher), 2, &spill) < 0)
-		return -1;
-	r = tc_fisher_alloc(&w->fisher, &spill, err);
-	tc_cli_spill_close(&spill);
-	return r;
 }
 
 static int
@@ -208,7 +210,7 @@ backwards(struct work *w)
 	struct tc_gradient_visitor visitor;
 	struct tc_err *err = &w->cli->err;
 
-	if (find_tensors(w, err) < 0 || open_fisher(w, err) < 0 ||
+	if (find_tensors(w, err) < 0 ||
 	    tc_loss_next_tokens(&w->loss, w->draw.nseq, w->forward.exec.start, w->draw.ids, err) < 0)
 		return -1;
 	w->loss.model = &final;
@@ -258,7 +260,7 @@ put(struct work *w, const struct tc_record *r, bool *tokens)
 		if (tc_cli_draw_put(w->cli, &w->draw, TAG, &w->text) < 0)
 			return -1;
 	}
-	if (r->kind == TC_KIND_TENSOR && put_stats(w, place_of(w, &r->u.tensor)) < 0)
+	if (r->kind == TC_KIND_TENSOR && put_stats(w, tc_config_place(&w->forward.config, &r->u.tensor)) < 0)
 		return -1;
 	if (w->a->stats_only && (r->kind == TC_KIND_TENSOR || r->kind == TC_KIND_REF || r->kind == TC_KIND_FILE))
 		return 0;
@@ -295,13 +297,13 @@ static const struct tc_column columns[] = {
 	{ 0 }
 };
 
-/* "q", "q bias"; "block 3", "embed"; a tensor's own name. */
+/* "q", "q bias"; "block 3"; a tensor's own name. */
 static void
 name_of(const struct work *w, const struct tc_tensor *t, char name[TC_NAME_MAX])
 {
 	if (strcmp(w->a->rank, "tensor") == 0)
 		snprintf(name, TC_NAME_MAX, "%s", t->name);
-	else if (strcmp(w->a->rank, "depth") == 0 && t->block >= 0)
+	else if (strcmp(w->a->rank, "depth") == 0)
 		snprintf(name, TC_NAME_MAX, "block %d", t->block);
 	else
 		snprintf(name, TC_NAME_MAX, "%s%s", tc_role_names[t->role], t->bias ? " bias" : "");
@@ -408,6 +410,12 @@ show_ranking(struct work *w)
 
 /* ---- all of it ---- */
 
+static bool
+streams(const struct args *a)
+{
+	return !a->rank || a->common.output;
+}
+
 static int
 check_args(struct work *w)
 {
@@ -423,6 +431,11 @@ check_args(struct work *w)
 		return tc_fail(err, TC_USAGE, "--json goes with --rank");
 	if (a->rank && a->common.output && strcmp(a->common.output, "-") == 0)
 		return tc_fail(err, TC_USAGE, "--rank and the stream cannot both be on standard output");
+	if (a->stats_only && !streams(a))
+		return tc_fail(err, TC_USAGE, "--stats-only goes with a stream, which --rank writes with -o only");
+	/* A ranking alone asks for no more. */
+	if (!streams(a))
+		w->kind = TC_STAT_FISHER;
 	return 0;
 }
 
@@ -430,7 +443,6 @@ static int
 run(struct work *w)
 {
 	struct tc_err *err = &w->cli->err;
-	bool streams = !w->a->rank || w->a->common.output;
 	struct tc_record r;
 	int got;
 
@@ -438,7 +450,7 @@ run(struct work *w)
 	    tc_forward_open(&w->forward, &w->source->header, w->cli->pool, err) < 0)
 		return -1;
 	w->forward_open = true;
-	if (streams && tc_cli_stream_out(w->cli, w->source, tc_kernels_name()) < 0)
+	if (streams(w->a) && tc_cli_stream_out(w->cli, w->source, tc_kernels_name()) < 0)
 		return -1;
 	while ((got = tc_source_next(w->source, &r, err)) > 0)
 		if (take(w, &r) < 0)
@@ -447,7 +459,7 @@ run(struct work *w)
 		return -1;
 	if (!w->started)
 		return tc_fail(err, TC_DATA, "the stream has no weights");
-	if (tc_forward_finish(&w->forward, err) < 0 || backwards(w) < 0 || (streams && write_stream(w) < 0))
+	if (tc_forward_finish(&w->forward, err) < 0 || backwards(w) < 0 || (streams(w->a) && write_stream(w) < 0))
 		return -1;
 	tc_cli_say(w->cli, "%zu sequences, %zu tokens, NLL %.4f", w->draw.nseq, w->draw.ntokens, mean_nll(w));
 	return w->a->rank ? show_ranking(w) : 0;

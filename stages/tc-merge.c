@@ -263,6 +263,24 @@ put_merged(struct merge *m, struct tc_record *r, void *data, size_t size_bytes)
 	return tc_writer_put(m->cli->writer, r, &m->cli->err);
 }
 
+/* The gradient is that of a mean over a sequence's tokens: of longer sequences
+ * its square is smaller, and a sum over both kinds means nothing. */
+static int
+check_tokens(const struct merge *m, struct tc_err *err)
+{
+	uint64_t want = m->record[0].u.tokens.length[0];
+
+	if (strcmp(m->record[0].u.tokens.tag, "fisher") != 0)
+		return 0;
+	for (size_t i = 0; i < m->n; i++)
+		for (size_t k = 0; k < m->record[i].u.tokens.nseq; k++)
+			if (m->record[i].u.tokens.length[k] != want)
+				return tc_fail(err, TC_DATA, "%s has sequences of %llu tokens, %s of %llu: squared gradients of a mean "
+				    "scale with the length and cannot be added", shard_name(m, 0), (unsigned long long)want,
+				    shard_name(m, i), (unsigned long long)m->record[i].u.tokens.length[k]);
+	return 0;
+}
+
 static int
 merge_tokens(struct merge *m, struct tc_err *err)
 {
@@ -279,7 +297,7 @@ merge_tokens(struct merge *m, struct tc_err *err)
 		if (add_span(m, (struct span){ .first = u->first, .n = u->nseq, .from = &m->record[i] }, err) < 0)
 			return -1;
 	}
-	if (check_spans(m, err) < 0)
+	if (check_spans(m, err) < 0 || check_tokens(m, err) < 0)
 		return tc_err_at(err, "tokens");
 	t->first = 0;
 	t->nseq = (size_t)m->sequences;
@@ -335,8 +353,7 @@ same_length(const struct tc_node *a, const struct tc_node *b)
 	return high->count >> up == low->count && low->count << up == high->count;
 }
 
-/* The gradient is that of a mean over a sequence's tokens: of longer sequences
- * its square is smaller, and a sum over both kinds means nothing. */
+/* The same, of what the nodes say; sequences that differ in one node do not show. */
 static int
 check_lengths(const struct merge *m, struct tc_err *err)
 {

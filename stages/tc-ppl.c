@@ -341,12 +341,11 @@ static int
 score(struct ppl *p)
 {
 	struct tc_err *err = &p->cli->err;
-	struct tc_final m = { p->model.forward.exec.hidden, tc_forward_head(&p->model.forward),
-		p->model.forward.config.final_cap };
-	struct tc_final b = { p->base.forward.exec.hidden, p->base.open ? tc_forward_head(&p->base.forward) : NULL,
-		p->base.forward.config.final_cap };
+	struct tc_final m = tc_forward_final(&p->model.forward), b = {0};
 	size_t n = p->windows.scored;
 
+	if (p->base.open)
+		b = tc_forward_final(&p->base.forward);
 	p->nll = (struct tc_nll){ .n = n, .row = p->row, .target = p->target };
 	p->nll.nll = tc_alloc(n, sizeof(double), err);
 	if (!p->nll.nll)

@@ -119,8 +119,8 @@ sys.stdout.buffer.write(data)' "$@"
 }
 
 # records FILE: the heads of a stream as JSON, one a line, the header first;
-# each with the offset where it begins, "at", and a statistic with "values",
-# its nodes added up (the maximum for max).
+# each with the offset where it begins, "at"; a statistic with "values", its
+# nodes added up (the maximum for max), and tokens with "ids", by sequence.
 records() {
 	"$PYTHON" - "$1" <<'END'
 import json, msgpack, struct, sys
@@ -144,6 +144,9 @@ while True:
         width = len(flat) // len(head["nodes"])
         nodes = [flat[i:i + width] for i in range(0, len(flat), width)]
         head["values"] = list(map(max if head["stat"] == "max" else sum, zip(*nodes)))
+    if head["kind"] == "tokens":
+        flat = iter(struct.unpack("<%dI" % (len(payload["data"]) // 4), payload["data"]))
+        head["ids"] = [[next(flat) for _ in range(n)] for n in head["lengths"]]
     print(json.dumps(head | {"at": at}))
     if head["kind"] in ("end", "abort"):
         break

@@ -6,7 +6,7 @@ run_stage() {
 	local stage=$1 out=gen.$BASHPID
 	shift
 	case $stage in
-	tc-calib) tc-calib --ids ids.json "$@" ;;
+	tc-calib | tc-fisher) "$stage" --ids ids.json "$@" ;;
 	tc-quant) tc-quant -q "$@" ;;
 	tc-ppl) tc-ppl --ids ids.json "$@" ;;
 	# Both ends of a pipe may be this: a file each.
@@ -26,7 +26,7 @@ run_stage() {
 }
 
 @test "every ordered pair of stages, over a pipe, a file on stdin and a mapped file" {
-	stages="tc-import tc-export tc-ls tc-merge tc-calib tc-quant tc-ppl tc-gen tc-cmp"
+	stages="tc-import tc-export tc-ls tc-merge tc-calib tc-fisher tc-quant tc-ppl tc-gen tc-cmp"
 	ids 2 48 >ids.json
 	tc-calib "$TINY/llama" --ids ids.json -o c.tc
 	for first in $stages; do
@@ -145,6 +145,7 @@ END
 	poison packed.tc $name scales 007c >inf.tc
 	for f in nan inf; do
 		fails_midway 65 "$name: .* 2 is NaN or infinite" tc-calib $f.tc --ids ids.json
+		fails_midway 65 "$name: .* 2 is NaN or infinite" tc-fisher $f.tc --ids ids.json
 		fails 65 "$name: .* 2 is NaN or infinite" tc-ppl $f.tc --ids ids.json --result r.json
 		fails 65 "$name: .* 2 is NaN or infinite" tc-gen $f.tc --ids ids.json --json
 		fails 65 "$name.*not a finite number" tc-export $f.tc -o out
@@ -237,7 +238,7 @@ kill_stage() {
 		{ head -c "$at" good.tc; printf "$object"; head -c 5000 /dev/zero; } >2.tc
 		{ head -c $((body + 260)) good.tc; printf "$object"; head -c 100000 /dev/zero; } >3.tc
 		for f in 1 2 3; do
-			for stage in tc-ls tc-import tc-quant tc-merge tc-calib tc-ppl tc-gen; do
+			for stage in tc-ls tc-import tc-quant tc-merge tc-calib tc-fisher tc-ppl tc-gen; do
 				got=0
 				(ulimit -v 300000; "$stage" - --threads 1 <$f.tc >/dev/null 2>err) || got=$?
 				[ "$got" -eq 65 ] || { echo "$stage, $object, case $f: exit $got"; cat err; return 1; }
@@ -245,7 +246,7 @@ kill_stage() {
 			done
 		done
 	done
-	[ $n -eq 105 ]
+	[ $n -eq 120 ]
 }
 
 @test "the golden stream stays readable" {
@@ -301,5 +302,6 @@ kill_stage() {
 	damaged llama loud 'n = len(tensors["model.norm.weight"][2]) // 4; tensors["model.layers.1.input_layernorm.weight"][2][:] = struct.pack("<%df" % n, *[3e38] * n)'
 	fails 65 'not finite: the model overflows' tc-ppl loud --ids ids.json --window 48 --json
 	fails_midway 65 'not finite: the model overflows' tc-calib loud --ids ids.json
+	fails_midway 65 'not finite: the model overflows' tc-fisher loud --ids ids.json
 	fails 65 'not finite: the model overflows' tc-gen loud --ids ids.json -n 4 --json
 }

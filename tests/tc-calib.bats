@@ -227,5 +227,5 @@ statistics() {
 
 @test "output goes where it should, whole or not at all" {
 	ids 2 64 >ids.json
-	writes_well tc-calib --ids "$PWD/ids.json" --seqlen 32 --samples 1
+	writes_well tc-calib --ids "$PWD/ids.json" --samples 1
 }

@@ -1,5 +1,6 @@
 #include "base/spill.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -14,8 +15,9 @@ tc_spill_open(struct tc_spill *s, size_t size_bytes, const struct tc_spill_optio
 		s->p = tc_alloc(size_bytes, 1, err);
 		return s->p ? 0 : -1;
 	}
-	if (posix_fallocate(o->fd, 0, (off_t)size_bytes) != 0)
-		return tc_fail(err, TC_IO, "no room for %zu bytes in the temporary directory", size_bytes);
+	errno = posix_fallocate(o->fd, 0, (off_t)size_bytes);
+	if (errno)
+		return tc_fail_errno(err, "a temporary file of %zu bytes", size_bytes);
 	s->p = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, o->fd, 0);
 	if (s->p == MAP_FAILED) {
 		s->p = NULL;

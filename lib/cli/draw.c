@@ -92,15 +92,20 @@ tc_cli_draw(struct tc_cli *cli, const struct tc_ids *text, size_t positions, siz
 {
 	const struct tc_common *o = cli->common;
 	struct tc_err *err = &cli->err;
-	size_t length = count_or(o->seqlen, tc_min(seqlen, positions)), n = count_or(o->samples, samples);
+	size_t length = count_or(o->seqlen, tc_min(seqlen, positions)), n = count_or(o->samples, samples), most = n;
 	struct places p = {0};
 	int r = -1;
 
 	*out = (struct tc_draw){0};
-	if (length > positions)
+	if (text->nseq <= 1 && length > positions)
 		return tc_fail(err, TC_USAGE, "--seqlen %zu: the model has %zu positions", length, positions);
-	p.begin = tc_alloc(tc_max(text->nseq, n), sizeof(*p.begin), err);
-	p.length = tc_alloc(tc_max(text->nseq, n), sizeof(*p.length), err);
+	if (text->nseq > 1 && (o->seqlen != TC_UNSET || o->seed != TC_UNSET))
+		tc_cli_say(cli, "the sequences of %s are taken as they are: --seqlen and --seed are for a text", o->ids);
+	/* More than there is cannot be meant, but with a seed. */
+	if (o->seed == TC_UNSET)
+		most = tc_min(n, text->nseq > 1 ? text->nseq : text->n / tc_max(length, 1));
+	p.begin = tc_alloc(tc_max(text->nseq, most), sizeof(*p.begin), err);
+	p.length = tc_alloc(tc_max(text->nseq, most), sizeof(*p.length), err);
 	if (p.begin && p.length)
 		r = text->nseq > 1 ? take_given(o, text, &p, err) : take_windows(o, text, n, length, &p, err);
 	if (r == 0)

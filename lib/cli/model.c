@@ -2,7 +2,6 @@
  * it finds by rule. */
 #include "cli/private.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>

@@ -53,7 +53,7 @@ static const struct {
 	{ TC_COMMON_COMPUTE, { .name = "compute", .type = TC_OPT_NAME, .offset = AT(compute), .arg = "KIND", .names = "f32",
 	    .help = "arithmetic of the matrix products: f32 (default)" } },
 	{ TC_COMMON_COMPUTE, { .name = "memory", .type = TC_OPT_SIZE, .offset = AT(memory), .arg = "SIZE", .role = TC_OPT_FREE,
-	    .min = MEMORY_MIN, .max = MEMORY_MAX, .help = "most bytes of hidden states in memory, K M G T may follow" } },
+	    .min = MEMORY_MIN, .max = MEMORY_MAX, .help = "most bytes of hidden states (and sums) in memory; K M G T may follow" } },
 	{ TC_COMMON_OUTPUT, { .name = "output", .letter = 'o', .type = TC_OPT_TEXT, .offset = AT(output), .arg = "FILE", .role = TC_OPT_FREE,
 	    .help = "write FILE, whole or not at all, instead of standard output" } },
 	{ TC_COMMON_RESULT, { .name = "result", .type = TC_OPT_TEXT, .offset = AT(result), .arg = "FILE", .role = TC_OPT_FREE,

@@ -1,22 +1,35 @@
 #include "cli/spill.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
-/* MemAvailable counts what the page cache would give back. */
+/* The number that a line of a file begins with after `key`; UINT64_MAX where
+ * there is none ("max"). */
 static uint64_t
-available_bytes(void)
+number_in(const char *path, const char *key)
 {
-	FILE *f = fopen("/proc/meminfo", "re");
-	unsigned long long kib = 0;
+	FILE *f = fopen(path, "re");
+	uint64_t n = UINT64_MAX;
 	char line[128];
 
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			break;
+	while (f && n == UINT64_MAX && fgets(line, sizeof(line), f))
+		if (strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%" SCNu64, &n) != 1)
+			n = UINT64_MAX;
 	if (f)
 		fclose(f);
-	return kib ? kib * 1024 : UINT64_MAX;
+	return n;
+}
+
+uint64_t
+tc_cli_free_bytes(void)
+{
+	uint64_t kib = number_in("/proc/meminfo", "MemAvailable:"), free_bytes = kib == UINT64_MAX ? kib : kib * 1024;
+	uint64_t limit = number_in("/sys/fs/cgroup/memory.max", ""), used = number_in("/sys/fs/cgroup/memory.current", "");
+	uint64_t left = limit == UINT64_MAX || used == UINT64_MAX ? UINT64_MAX : limit > used ? limit - used : 0;
+
+	return left < free_bytes ? left : free_bytes;
 }
 
 int
@@ -24,7 +37,7 @@ tc_cli_spill(struct tc_cli *cli, size_t size_bytes, unsigned shares, struct tc_s
 {
 	int64_t given = cli->common->memory;
 
-	o->above_bytes = (given != TC_UNSET ? (uint64_t)given : available_bytes() / 4 * 3) / shares;
+	o->above_bytes = (given != TC_UNSET ? (uint64_t)given : tc_cli_free_bytes() / 4 * 3) / shares;
 	o->fd = -1;
 	return size_bytes > o->above_bytes ? tc_cli_tmpfile(cli, &o->fd) : 0;
 }

@@ -6,6 +6,10 @@
 #include "base/spill.h"
 #include "cli/cli.h"
 
+/* Memory that is free, or that the page cache would give back: the machine's or,
+ * where less is left there, the control group's. */
+uint64_t tc_cli_free_bytes(void);
+
 /* For one of `shares` buffers that share what there is (--memory, else three
  * quarters of what is free now): fills above_bytes and, where size_bytes is more,
  * opens fd, which the caller closes when the buffer is open. */

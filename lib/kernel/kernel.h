@@ -135,11 +135,11 @@ struct tc_kernels {
 	 * weight, dw and db, is added to what is there.
 	 *
 	 * s = 1 / sqrt(mean(x^2) + eps): dx = s (w dy - x s^2 mean(x w dy)),
-	 * dw += dy x s.  dx may be dy. */
+	 * dw += dy x s.  dx may be x or dy. */
 	void (*rms_norm_grad)(size_t n, const float *x, const float *w, float eps, const float *dy, float *dx, float *dw);
 	/* s = 1 / sqrt(variance + eps), h = (x - mean) s, g = w dy:
 	 * dx = s (g - mean(g) - h mean(g h)), dw += dy h, db += dy.  dx may be
-	 * dy. */
+	 * x or dy. */
 	void (*layer_norm_grad)(size_t n, const float *x, const float *w, float eps, const float *dy, float *dx, float *dw,
 	    float *db);
 	/* Of y = act(gate) * up: dgate = dy up act'(gate), dup = dy act(gate);

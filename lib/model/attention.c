@@ -31,6 +31,8 @@ tc_kv_alloc(struct tc_kv *kv, const struct tc_config *c, size_t positions, struc
 	if (!kv->k)
 		return -1;
 	kv->v = tc_zalloc(c->kv_heads * kv->v_stride, sizeof(float), err);
+	if (!kv->v)
+		tc_kv_free(kv);
 	return kv->v ? 0 : -1;
 }
 

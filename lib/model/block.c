@@ -290,6 +290,12 @@ input_of(const struct tc_norm *w, const struct tc_config *c, size_t rows, const 
 }
 
 size_t
+tc_site_inputs(const struct tc_config *c, enum tc_site site)
+{
+	return site == TC_SITE_ATTN_OUT ? c->heads * c->head_dim : site == TC_SITE_MLP_MID ? c->ffn : c->width;
+}
+
+size_t
 tc_block_window(const struct tc_config *c, int block)
 {
 	return c->layer[block] & TC_LAYER_SLIDING ? c->window : 0;

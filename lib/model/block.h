@@ -56,6 +56,8 @@ void tc_rope_table_free(struct tc_rope_table *t);
  * does at positions pos0.. of a sequence of `length`; back: the transpose. */
 void tc_rope_rows(const struct tc_config *c, const struct tc_rope_table *rope, int block, size_t length, size_t pos0, size_t rows, size_t heads, float *x, size_t ldx, bool back);
 
+/* Channels that a site of a block has. */
+size_t tc_site_inputs(const struct tc_config *c, enum tc_site site);
 /* Positions that the block's attention sees, itself included; 0: all. */
 size_t tc_block_window(const struct tc_config *c, int block);
 

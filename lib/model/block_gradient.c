@@ -45,12 +45,6 @@ tc_role_outputs(const struct tc_config *c, enum tc_role role)
 	}
 }
 
-size_t
-tc_site_inputs(const struct tc_config *c, enum tc_site site)
-{
-	return site == TC_SITE_ATTN_OUT ? q_dim(c) : site == TC_SITE_MLP_MID ? c->ffn : c->width;
-}
-
 /* ---- norms ---- */
 
 static const enum tc_role norm_roles[] = { TC_ROLE_ATTN_NORM, TC_ROLE_ATTN_POST_NORM, TC_ROLE_MLP_NORM,
@@ -135,6 +129,21 @@ tc_block_back_free(struct tc_block_back *b)
 }
 
 /* ---- buffers ---- */
+
+size_t
+tc_block_row_floats(const struct tc_config *c)
+{
+	size_t nr = tc_kernels()->nr, n = q_dim(c) + 3 * c->heads + qkv_dim(c);
+
+	if (c->qk_norm != TC_QK_NORM_NONE)
+		n += q_dim(c) + kv_dim(c);
+	n += c->kv_heads * (c->head_dim + tc_round_up(c->head_dim, nr));
+	for (int s = 0; s <= TC_SITE_MLP_MID; s++)
+		n += tc_round_up(tc_site_inputs(c, (enum tc_site)s), nr);
+	for (int role = 0; role < TC_ROLES; role++)
+		n += tc_round_up(tc_role_outputs(c, (enum tc_role)role), nr);
+	return n;
+}
 
 int
 tc_block_rows_alloc(struct tc_block_rows *r, const struct tc_config *c, const struct tc_batch_sizes *most,

@@ -25,9 +25,8 @@ struct tc_block_back {
 int tc_block_back_prepare(struct tc_block_back *b, const struct tc_config *c, const struct tc_tensor *const weight[TC_ROLES], struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 void tc_block_back_free(struct tc_block_back *b);
 
-/* What a role's linear layer puts out and reads; 0 where it is none. */
+/* What a role's linear layer puts out; 0 where it is none. */
 size_t tc_role_outputs(const struct tc_config *c, enum tc_role role);
-size_t tc_site_inputs(const struct tc_config *c, enum tc_site site);
 
 /* Gradients of a block's norms lie in one vector, summed over a tile: where
  * that of a role's weight or bias begins, and how long the vector is. */
@@ -50,6 +49,8 @@ struct tc_block_rows {
 	size_t nswapped;
 	struct tc_kv *swapped;       /* and with k and v in each other's place */
 };
+/* What a row takes. */
+size_t tc_block_row_floats(const struct tc_config *c);
 /* q and kv are the caller's. */
 int tc_block_rows_alloc(struct tc_block_rows *r, const struct tc_config *c, const struct tc_batch_sizes *most, float *q, struct tc_kv *kv, struct tc_err *err) TC_MUST_CHECK;
 void tc_block_rows_free(struct tc_block_rows *r);
@@ -81,7 +82,7 @@ void tc_block_back_attend(const struct tc_block_gradient *g, size_t seq, size_t 
 void tc_block_back_input(const struct tc_block_gradient *g, const struct tc_tile *t, size_t index, const float *input, float *d, struct tc_block_back_scratch *s);
 
 /* rows of n elements: dx of norm w where x went in and dy came back; dx may be
- * dy.  dw and db[n] are added to (db: layer norms only). */
+ * x or dy.  dw and db[n] are added to (db: layer norms only). */
 void tc_norm_rows_gradient(const struct tc_norm *w, const struct tc_config *c, size_t rows, size_t n, const float *x, const float *dy, float *dx, float *dw, float *db);
 
 #endif

@@ -86,6 +86,11 @@ int tc_config_parse(struct tc_config *c, const char *json, size_t n, struct tc_e
  * the last. */
 int tc_config_tensor(const struct tc_config *c, size_t i, struct tc_tensor *t);
 
+/* How many there are; and the place of the one that is as t in role, part and
+ * block, or as many as there are when none is. */
+size_t tc_config_tensors(const struct tc_config *c);
+size_t tc_config_place(const struct tc_config *c, const struct tc_tensor *t);
+
 /* Where a checkpoint keeps the i-th tensor: under its own name, as rows
  * row0.. of a fused one with `rows` rows in all, or transposed (GPT-2's
  * Conv1D, [in, out]).  Returns as tc_config_tensor(). */

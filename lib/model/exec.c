@@ -52,7 +52,6 @@ alloc_batch(struct tc_exec *e, bool with_hooks, struct tc_err *err)
 {
 	const struct tc_config *c = e->config;
 	struct tc_batch_sizes most = tc_batch_largest(e->start, e->nseq);
-	const size_t dims[] = { c->width, c->heads * c->head_dim, c->width, c->ffn };
 
 	e->kv = tc_zalloc(most.sequences, sizeof(*e->kv), err);
 	if (!e->kv)
@@ -75,7 +74,7 @@ alloc_batch(struct tc_exec *e, bool with_hooks, struct tc_err *err)
 	if (with_hooks && !(e->copy = tc_alloc((size_t)tc_pool_threads(e->pool) * TC_TILE_ROWS, c->width * sizeof(float), err)))
 		return -1;
 	for (int s = 0; with_hooks && s < TC_SITE_HEAD_IN; s++) {
-		e->sites.site[s] = tc_alloc(most.rows, dims[s] * sizeof(float), err);
+		e->sites.site[s] = tc_alloc(most.rows, tc_site_inputs(c, (enum tc_site)s) * sizeof(float), err);
 		if (!e->sites.site[s])
 			return -1;
 	}
@@ -167,11 +166,10 @@ static struct tc_sites
 tile_sites(const struct pass *p, const struct tc_tile *t)
 {
 	const struct tc_config *c = p->e->config;
-	const size_t dims[] = { c->width, c->heads * c->head_dim, c->width, c->ffn };
 	struct tc_sites s = {0};
 
 	for (int i = 0; p->hooked && i < TC_SITE_HEAD_IN; i++)
-		s.site[i] = p->e->sites.site[i] + t->row * dims[i];
+		s.site[i] = p->e->sites.site[i] + t->row * tc_site_inputs(c, (enum tc_site)i);
 	return s;
 }
 
@@ -208,12 +206,11 @@ static void
 show_sites(struct tc_exec *e, size_t first, size_t end, tc_exec_hook *hook, void *ctx)
 {
 	const struct tc_config *c = e->config;
-	const size_t dims[] = { c->width, c->heads * c->head_dim, c->width, c->ffn };
 
 	for (size_t s = first; s < end; s++)
 		for (int i = 0; i < TC_SITE_HEAD_IN; i++)
-			hook(ctx, (enum tc_site)i, s, e->sites.site[i] + (e->start[s] - e->start[first]) * dims[i],
-			    sequence_length(e, s), dims[i]);
+			hook(ctx, (enum tc_site)i, s, e->sites.site[i] + (e->start[s] - e->start[first]) * tc_site_inputs(c, (enum tc_site)i),
+			    sequence_length(e, s), tc_site_inputs(c, (enum tc_site)i));
 }
 
 static void

@@ -150,6 +150,12 @@ tc_forward_head(const struct tc_forward *f)
 	return k->there ? &k->t : NULL;
 }
 
+struct tc_final
+tc_forward_final(const struct tc_forward *f)
+{
+	return (struct tc_final){ f->exec.hidden, tc_forward_head(f), f->config.final_cap };
+}
+
 void
 tc_forward_close(struct tc_forward *f)
 {

@@ -13,6 +13,7 @@
 #define TC_MODEL_FORWARD_H
 
 #include "model/exec.h"
+#include "model/vocab.h"
 #include "stream/record.h"
 #include "tensor/kept.h"
 
@@ -45,6 +46,8 @@ void tc_forward_advance(struct tc_forward *f);
 /* TC_DATA when something of the model did not come. */
 int tc_forward_finish(const struct tc_forward *f, struct tc_err *err) TC_MUST_CHECK;
 const struct tc_tensor *tc_forward_head(const struct tc_forward *f);
+/* After finish: the final hidden states and the head. */
+struct tc_final tc_forward_final(const struct tc_forward *f);
 void tc_forward_close(struct tc_forward *f);
 
 #endif

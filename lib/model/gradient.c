@@ -45,7 +45,6 @@ struct pass {
 	struct tc_block_back back;
 	struct tc_block_rows rows;
 	struct tc_block_back_scratch *scratch; /* [threads] */
-	size_t nscratch;
 	struct tc_block_gradient g;
 	float *logits, *hidden;    /* the head's dy and x, as panels */
 
@@ -80,12 +79,6 @@ tc_strips_together(const struct tc_config *c)
 	for (int role = 0; role < TC_ROLES; role++)
 		n += strips_of(tc_role_outputs(c, (enum tc_role)role));
 	return tc_max(n, strips_of(TC_VOCAB_TILE));
-}
-
-struct tc_final
-tc_forward_final(const struct tc_forward *f)
-{
-	return (struct tc_final){ f->exec.hidden, tc_forward_head(f), f->config.final_cap };
 }
 
 int
@@ -183,10 +176,11 @@ add_embedded(const struct tc_strip *s, size_t seq, float *g)
 
 	for (size_t t = p->e->start[seq]; t < p->e->start[seq + 1]; t++) {
 		const float *d = p->e->gradient + t * s->cols;
-		float *to = g + (ids[t] - s->row0) * s->cols;
+		float *to;
 
 		if (ids[t] < s->row0 || ids[t] >= s->row0 + s->rows)
 			continue;
+		to = g + (ids[t] - s->row0) * s->cols;
 		for (size_t j = 0; j < s->cols; j++)
 			to[j] += scale * d[j];
 	}
@@ -511,11 +505,22 @@ put_logits(void *ctx, const struct tc_vocab *v, const struct tc_vocab_rows *rows
 	(void)worker;
 	tc_loss_logits(p->loss, &p->state, v, rows, z);
 	for (size_t r = 0; r < rows->n; r++) {
-		size_t token = p->loss->row[rows->first + r], seq = sequence_of(p, token), start = p->e->start[seq];
+		size_t token = p->loss->row[rows->first + r], seq, start;
 
+		if (token < p->e->start[p->first] || token >= p->e->start[p->end])
+			continue;
+		seq = sequence_of(p, token);
+		start = p->e->start[seq];
 		tc_panels_put(p->logits + (start - p->e->start[p->first]) * TC_VOCAB_TILE, length_of(p, seq), token - start, 1,
 		    v->tokens, z[0] + r * TC_VOCAB_TILE, TC_VOCAB_TILE);
 	}
+}
+
+/* Whether a tile of predictions has some of what follows the batch. */
+static bool
+goes_on(const struct pass *p, const struct tc_vocab_rows *t)
+{
+	return p->loss->row[t->first + t->n - 1] >= p->e->start[p->end];
 }
 
 /* One tile of the vocabulary, all sequences. */
@@ -532,6 +537,8 @@ head_tile(struct pass *p, struct tc_vocab *v, size_t param, struct tc_err *err)
 		memset(p->logits, 0, rows * TC_VOCAB_TILE * sizeof(*p->logits));
 		tc_pool_run(p->e->pool, p->ntiles, put_hidden, p);
 		tc_vocab_run(v, first, tile - first, put_logits, p);
+		if (tile > first && goes_on(p, &v->tile[tile - 1]))
+			tile--;
 		offer(p, param, v->token0, v->token0 + v->tokens, (struct tc_strip_source){ .origin = FROM_PRODUCT,
 		    .ids_too = p->c->tied, .dy = p->logits, .dy_dim = TC_VOCAB_TILE, .dy_row0 = v->token0, .x = p->hidden });
 		if (visit_all(p, err) < 0)
@@ -580,17 +587,20 @@ embedding_back(struct pass *p, size_t param, enum origin origin, struct tc_err *
 
 /* ---- all of it ---- */
 
+size_t
+tc_gradient_bytes(const struct tc_config *c, const size_t *start, size_t nseq)
+{
+	size_t rows = tc_batch_largest(start, nseq).rows;
+
+	return rows * (tc_block_row_floats(c) + TC_VOCAB_TILE + tc_round_up(c->width, tc_kernels()->nr)) * sizeof(float);
+}
+
 static int
 alloc_pass(struct pass *p, struct tc_err *err)
 {
-	struct tc_tensor t;
 	size_t threads = (size_t)tc_pool_threads(p->e->pool);
 
-	while (tc_config_tensor(p->c, p->params, &t) > 0) {
-		assert(p->tensor[p->params]->role == t.role && p->tensor[p->params]->bias == t.bias &&
-		    p->tensor[p->params]->block == t.block);
-		p->params++;
-	}
+	p->params = tc_config_tensors(p->c);
 	p->most = tc_batch_largest(p->e->start, p->e->nseq);
 	p->strip = tc_alloc(tc_strips_together(p->c), sizeof(*p->strip), err);
 	p->source = tc_alloc(2 * TC_ROLES, sizeof(*p->source), err);
@@ -598,8 +608,8 @@ alloc_pass(struct pass *p, struct tc_err *err)
 	if (!p->strip || !p->source || !p->scratch ||
 	    tc_block_rows_alloc(&p->rows, p->c, &p->most, p->e->q, p->e->kv, err) < 0)
 		return -1;
-	for (; p->nscratch < threads; p->nscratch++)
-		if (tc_block_back_scratch_alloc(&p->scratch[p->nscratch], p->c, &p->e->scratch[p->nscratch], err) < 0)
+	for (size_t i = 0; i < threads; i++)
+		if (tc_block_back_scratch_alloc(&p->scratch[i], p->c, &p->e->scratch[i], err) < 0)
 			return -1;
 	p->g = (struct tc_block_gradient){ p->c, &p->f->block, &p->back, &p->e->rope, &p->rows };
 	return 0;

@@ -51,13 +51,14 @@ struct tc_gradient_visitor {
  * that of f.  value[loss->n]: what the predictions cost. */
 int tc_gradient_run(struct tc_forward *f, const struct tc_tensor *const *tensor, const struct tc_loss *loss, double *value, const struct tc_gradient_visitor *v, struct tc_err *err) TC_MUST_CHECK;
 
+/* About what tc_gradient_run() allocates: it grows with the largest batch, that
+ * is, with the longest sequence where that is more than TC_BATCH_ROWS. */
+size_t tc_gradient_bytes(const struct tc_config *c, const size_t *start, size_t nseq);
+
 /* The largest number of rows of a strip, and of strips offered together (of
  * sequences: that of a batch). */
 size_t tc_strip_rows(void);
 size_t tc_strips_together(const struct tc_config *c);
-
-/* The final hidden states and the head of a finished forward pass. */
-struct tc_final tc_forward_final(const struct tc_forward *f);
 
 /* Each sequence's mean NLL of its tokens but the first, summed over sequences;
  * model is left to the caller.  Release with tc_loss_free(). */

@@ -227,3 +227,25 @@ tc_config_check(const struct tc_config *c, const struct tc_tensor *t, struct tc_
 	print_shape(&want, want_shape, sizeof(want_shape));
 	return tc_fail(err, TC_DATA, "tensor '%s': has shape %s, the config says %s", t->name, got_shape, want_shape);
 }
+
+size_t
+tc_config_tensors(const struct tc_config *c)
+{
+	struct tc_tensor t;
+	size_t n = 0;
+
+	while (tc_config_tensor(c, n, &t) > 0)
+		n++;
+	return n;
+}
+
+size_t
+tc_config_place(const struct tc_config *c, const struct tc_tensor *t)
+{
+	struct tc_tensor u;
+	size_t i = 0;
+
+	while (tc_config_tensor(c, i, &u) > 0 && (u.role != t->role || u.bias != t->bias || u.block != t->block))
+		i++;
+	return i;
+}

@@ -63,32 +63,30 @@ plan_nodes(struct tc_fisher *f, struct tc_err *err)
 static int
 plan_params(struct tc_fisher *f, struct tc_err *err)
 {
-	struct tc_tensor t;
-
-	while (tc_config_tensor(&f->forward->config, f->params, &t) > 0)
-		f->params++;
+	f->params = tc_config_tensors(&f->forward->config);
 	f->param = tc_zalloc(f->params, sizeof(*f->param), err);
-	if (!f->param)
+	f->tensor = tc_alloc(f->params, sizeof(*f->tensor), err);
+	if (!f->param || !f->tensor)
 		return -1;
 	for (size_t i = 0; i < f->params; i++) {
 		struct tc_fisher_param *p = &f->param[i];
 		size_t n;
 
-		p->row_values = values_of_row(f, f->tensor[i]);
+		(void)tc_config_tensor(&f->forward->config, i, &f->tensor[i]);
+		p->row_values = values_of_row(f, &f->tensor[i]);
 		p->at = f->kept_bytes;
-		if (tc_mul_over(tc_tensor_rows(f->tensor[i]) * p->row_values, f->nnodes * value_bytes(f), &n) ||
+		if (tc_mul_over(tc_tensor_rows(&f->tensor[i]) * p->row_values, f->nnodes * value_bytes(f), &n) ||
 		    tc_add_over(f->kept_bytes, tc_round_up(n, TC_ALIGN), &f->kept_bytes))
 			return tc_fail(err, TC_NOMEM, "the statistics are too many");
-		f->cols = tc_max(f->cols, tc_tensor_cols(f->tensor[i]));
+		f->cols = tc_max(f->cols, tc_tensor_cols(&f->tensor[i]));
 	}
 	return 0;
 }
 
 int
-tc_fisher_open(struct tc_fisher *f, const struct tc_forward *forward, const struct tc_tensor *const *tensor,
-    const struct tc_fisher_options *o, struct tc_err *err)
+tc_fisher_open(struct tc_fisher *f, const struct tc_forward *forward, const struct tc_fisher_options *o, struct tc_err *err)
 {
-	*f = (struct tc_fisher){ .o = *o, .forward = forward, .tensor = tensor, .nseq = forward->exec.nseq };
+	*f = (struct tc_fisher){ .o = *o, .forward = forward, .nseq = forward->exec.nseq };
 	f->sequences = tc_batch_largest(forward->exec.start, f->nseq).sequences;
 	if (plan_nodes(f, err) < 0 || plan_params(f, err) < 0)
 		return -1;
@@ -111,8 +109,6 @@ tc_fisher_alloc(struct tc_fisher *f, const struct tc_spill_options *spill, struc
 		return tc_err_at(err, "squared gradients");
 	f->part_sums = tc_alloc(parts, sizeof(*f->part_sums), err);
 	f->gradient = tc_alloc(threads_of(f) * tc_strip_rows() * f->cols, sizeof(*f->gradient), err);
-	if (f->o.kind == TC_STAT_FISHER_COLUMN && !(f->part_columns = tc_alloc(parts * f->cols, sizeof(*f->part_columns), err)))
-		return -1;
 	return f->part_sums && f->gradient ? 0 : -1;
 }
 
@@ -123,7 +119,7 @@ static void *
 values_at(const struct tc_fisher *f, size_t param, size_t k, size_t row0)
 {
 	const struct tc_fisher_param *p = &f->param[param];
-	size_t rows = tc_tensor_rows(f->tensor[param]), each = p->row_values * value_bytes(f);
+	size_t rows = tc_tensor_rows(&f->tensor[param]), each = p->row_values * value_bytes(f);
 
 	if (k < f->nnodes)
 		return (char *)f->kept.p + p->at + (k * rows + row0) * each;
@@ -163,6 +159,16 @@ square_rows(const struct tc_fisher *f, const struct tc_strip *s, const float *g,
 	return sum;
 }
 
+/* A strip's part of a sequence's columns, or NULL. */
+static double *
+part_columns(const struct tc_fisher *f, const struct tc_strip *s, size_t i)
+{
+	const struct tc_fisher_param *p = &f->param[s->param];
+	size_t strip = s->row0 % p->passing_rows / tc_strip_rows();
+
+	return p->part_columns ? p->part_columns + (strip * f->sequences + i) * s->cols : NULL;
+}
+
 static void
 visit(void *ctx, const struct tc_strip *s, int worker)
 {
@@ -175,7 +181,7 @@ visit(void *ctx, const struct tc_strip *s, int worker)
 		void *at = values_at(f, s->param, k, s->row0);
 
 		tc_strip_gradient(s, seq, false, g);
-		f->part_sums[part] = square_rows(f, s, g, at, f->part_columns ? f->part_columns + part * f->cols : NULL);
+		f->part_sums[part] = square_rows(f, s, g, at, part_columns(f, s, i));
 		for (size_t m = 0; values > 0 && m < f->merges[seq]; m++, k--) {
 			void *below = values_at(f, s->param, k - 1, s->row0);
 
@@ -198,10 +204,10 @@ visited(void *ctx, const struct tc_strip *s, size_t n, struct tc_err *err)
 
 			f->sums[s->param * f->nseq + seq] += f->part_sums[part];
 			if (!isfinite(f->part_sums[part]))
-				return tc_fail(err, TC_DATA, "sequence %llu: the gradient of %s is not finite: the model overflows",
-				    (unsigned long long)(f->o.first + seq), f->tensor[s->param]->name);
+				return tc_fail(err, TC_DATA, "sequence %llu: the squared gradient of %s is not finite: the model overflows",
+				    (unsigned long long)(f->o.first + seq), f->tensor[s->param].name);
 			for (size_t j = 0; columns && j < s->cols; j++)
-				columns[seq * s->cols + j] += f->part_columns[part * f->cols + j];
+				columns[seq * s->cols + j] += part_columns(f, s, i)[j];
 		}
 	return 0;
 }
@@ -211,7 +217,7 @@ begun(void *ctx, size_t param, struct tc_err *err)
 {
 	struct tc_fisher *f = ctx;
 	struct tc_fisher_param *p = &f->param[param];
-	const struct tc_tensor *t = f->tensor[param];
+	const struct tc_tensor *t = &f->tensor[param];
 	size_t rows = tc_tensor_rows(t);
 
 	p->passing_rows = t->block < 0 ? tc_min(rows, TC_VOCAB_TILE) : rows;
@@ -221,7 +227,9 @@ begun(void *ctx, size_t param, struct tc_err *err)
 	if (f->o.kind != TC_STAT_FISHER_COLUMN)
 		return 0;
 	p->columns = tc_zalloc(f->nseq * tc_tensor_cols(t), sizeof(*p->columns), err);
-	return p->columns ? 0 : -1;
+	p->part_columns = tc_alloc((p->passing_rows + tc_strip_rows() - 1) / tc_strip_rows() * f->sequences,
+	    tc_tensor_cols(t) * sizeof(*p->part_columns), err);
+	return p->columns && p->part_columns ? 0 : -1;
 }
 
 /* The sum over sequences of leaf[seq][dim], as a record's part has it. */
@@ -255,10 +263,15 @@ finished(void *ctx, size_t param, struct tc_err *err)
 
 	free(p->passing);
 	p->passing = NULL;
+	if (f->o.kind == TC_STAT_FISHER_WEIGHT && tc_first_not_finite(TC_F32, (char *)f->kept.p + p->at,
+	    f->nnodes * tc_tensor_elements(&f->tensor[param])) >= 0)
+		return tc_fail(err, TC_DATA, "the squared gradient of a weight of %s is not finite in f32: --per row keeps sums in f64",
+		    f->tensor[param].name);
 	if (p->columns)
-		r = merge_leaves(f, TC_STAT_FISHER_COLUMN, tc_tensor_cols(f->tensor[param]), p->columns, &p->merged, err);
+		r = merge_leaves(f, TC_STAT_FISHER_COLUMN, tc_tensor_cols(&f->tensor[param]), p->columns, &p->merged, err);
 	free(p->columns);
-	p->columns = NULL;
+	free(p->part_columns);
+	p->columns = p->part_columns = NULL;
 	if (f->o.finished)
 		f->o.finished(f->o.ctx, param);
 	return r;
@@ -292,7 +305,7 @@ int
 tc_fisher_record(const struct tc_fisher *f, size_t param, enum tc_stat_kind kind, int place, struct tc_record *r,
     struct tc_err *err)
 {
-	const struct tc_tensor *t = f->tensor[param];
+	const struct tc_tensor *t = &f->tensor[param];
 	const struct tc_fisher_param *p = &f->param[param];
 	struct tc_stat *s = &r->u.stat;
 	void *data = NULL;
@@ -333,6 +346,7 @@ tc_fisher_close(struct tc_fisher *f)
 	for (size_t i = 0; f->param && i < f->params; i++) {
 		free(f->param[i].passing);
 		free(f->param[i].columns);
+		free(f->param[i].part_columns);
 		free(f->param[i].merged);
 	}
 	free(f->param);
@@ -340,7 +354,7 @@ tc_fisher_close(struct tc_fisher *f)
 	free(f->merges);
 	free(f->sums);
 	free(f->part_sums);
-	free(f->part_columns);
+	free(f->tensor);
 	free(f->gradient);
 	tc_spill_close(&f->kept);
 	*f = (struct tc_fisher){0};

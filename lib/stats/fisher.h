@@ -1,7 +1,7 @@
 /* fisher.h - the diagonal of the empirical Fisher information, up to its count:
  * squared gradients of each sequence's mean NLL, summed over sequences.
  *
- *   tc_fisher_open(&f, &forward, tensor, &options, &err);
+ *   tc_fisher_open(&f, &forward, &options, &err);
  *   tc_fisher_alloc(&f, &spill, &err);               tc_fisher_bytes(&f) large
  *   visitor = tc_fisher_visitor(&f);
  *   tc_gradient_run(&forward, tensor, &loss, value, &visitor, &err);
@@ -29,14 +29,15 @@ struct tc_fisher_param {
 	void *passing;            /* between the first strip and the last: values of nodes that will be merged */
 	size_t passing_rows;
 	double *columns;          /* [nseq][cols], as long */
+	double *part_columns;     /* [strips][sequences of a batch][cols], likewise */
 	void *merged;             /* fisher_column: [nodes][cols] */
 };
 
 struct tc_fisher {
 	struct tc_fisher_options o;
 	const struct tc_forward *forward;
-	const struct tc_tensor *const *tensor;
 	size_t params, nseq;
+	struct tc_tensor *tensor; /* [params]: names and shapes */
 	struct tc_fisher_param *param;
 	double *sums;             /* [params][nseq]: of g^2 over the tensor */
 	/* Sequence i is pushed on the stack of nodes at place[i], then merges[i]
@@ -49,15 +50,16 @@ struct tc_fisher {
 	/* of the strips in hand */
 	size_t sequences, cols;   /* the most of a batch and of a parameter */
 	double *part_sums;        /* [strips][sequences] */
-	double *part_columns;     /* [strips][sequences][cols] */
 	float *gradient;          /* [threads][rows of a strip][cols] */
 };
 
-/* tensor: as for tc_gradient_run(); both outlive f. */
-int tc_fisher_open(struct tc_fisher *f, const struct tc_forward *forward, const struct tc_tensor *const *tensor, const struct tc_fisher_options *o, struct tc_err *err) TC_MUST_CHECK;
+/* forward outlives f; its sequences are known, its weights need not be. */
+int tc_fisher_open(struct tc_fisher *f, const struct tc_forward *forward, const struct tc_fisher_options *o, struct tc_err *err) TC_MUST_CHECK;
 /* What is there until the end; and for as long as a block is worked at. */
 size_t tc_fisher_bytes(const struct tc_fisher *f);
 int tc_fisher_alloc(struct tc_fisher *f, const struct tc_spill_options *spill, struct tc_err *err) TC_MUST_CHECK;
+/* Its visited() is TC_DATA where squares are not finite, or by weight would not
+ * be in f32. */
 struct tc_gradient_visitor tc_fisher_visitor(struct tc_fisher *f);
 
 /* The record of a parameter's statistic, its data in f or, for TC_STAT_FISHER,

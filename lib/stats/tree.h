@@ -31,7 +31,8 @@ int tc_tree_push(struct tc_tree *t, struct tc_node node, void *value, struct tc_
 /* What tc_tree_push() does with nodes: appends one to nodes[*n] and merges
  * siblings at the end; returns how many merges. */
 size_t tc_nodes_push(struct tc_node *nodes, size_t *n, struct tc_node node);
-/* a[n] += b[n], of the kind's type; or their maximum. */
+/* a[n] += b[n], of the kind's type; or their maximum.  Kernels have been
+ * chosen. */
 void tc_stat_fold(enum tc_stat_kind kind, size_t n, void *a, const void *b);
 
 /* The node's first sequence, and how many it covers. */

@@ -1,7 +1,6 @@
 #include "tensor/tensor.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 const struct tc_dtype_info tc_dtypes[TC_DTYPES] = {

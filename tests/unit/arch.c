@@ -2,12 +2,12 @@
  * tiny checkpoints against what PyTorch gave in double precision
  * (tests/make-fixtures.py), or against those of the weights that the codes
  * stand for, and decoding against the block executor, bit for bit. */
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "file/safetensors.h"
+#include "fixture.h"
 #include "kernel/kernel.h"
 #include "kinds.h"
 #include "method/quantizer.h"
@@ -52,16 +52,6 @@ struct form {
 };
 
 static struct tc_err err;
-
-static const char *
-fixture(const char *model, const char *file)
-{
-	static char path[PATH_MAX];
-	const char *root = getenv("TC_ROOT");
-
-	snprintf(path, sizeof(path), "%s/tests/fixtures/%s%s", root ? root : ".", model, file);
-	return path;
-}
 
 /* The reference: ids [seqs][len], logits [seqs][len][vocab]. */
 struct reference {

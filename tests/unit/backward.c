@@ -1,19 +1,22 @@
 /* Gradients of every architecture's parameters against what PyTorch gave
- * (tests/make-fixtures.py), and bits that depend on nothing but the sequence. */
-#include <limits.h>
+ * (tests/make-fixtures.py), and, with no other program between, against
+ * differences of the forward pass. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/rng.h"
 #include "file/safetensors.h"
 #include "kernel/kernel.h"
 #include "kinds.h"
-#include "model/gradient.h"
-#include "model/open.h"
+#include "metric/nll.h"
+#include "model.h"
 #include "tap.h"
 
-#define GRADIENT_BOUND 1e-4  /* norm of the difference over norm */
+/* Norms of differences over norms. */
+#define GRADIENT_BOUND 1e-4
+#define DIFFERENCE_MOST 2e-3
+#define DIFFERENCE_MEAN 1e-3
+#define CHANGE 0x1p-8
 
 static const char *const models[] = {
 	"tiny/qwen2", "tiny/llama", "tiny/gemma2", "tiny/gpt2",
@@ -23,137 +26,13 @@ static const char *const models[] = {
 };
 #define MODELS (sizeof(models) / sizeof(models[0]))
 
-enum { PARAMS_MAX = 256, ENTRIES_MAX = 256 };
+/* Tokens: more than the windows, and than tiles of rows and what a strip takes
+ * at once. */
+enum { SHORT = 40, LONG = 140 };
+enum { ENTRIES_MAX = 256 };
 
+static struct tc_rng rng;
 static struct tc_err err;
-
-static const char *
-fixture(const char *model, const char *file)
-{
-	static char path[PATH_MAX];
-	const char *root = getenv("TC_ROOT");
-
-	snprintf(path, sizeof(path), "%s/tests/fixtures/%s%s", root ? root : ".", model, file);
-	return path;
-}
-
-/* ---- running ---- */
-
-/* A model that is through, its parameters, and their gradients by sequence. */
-struct run {
-	struct tc_source *s;
-	struct tc_forward f;
-	struct tc_kept kept[PARAMS_MAX];
-	const struct tc_tensor *tensor[PARAMS_MAX];
-	size_t params, nseq;
-	float *g[PARAMS_MAX];      /* [nseq][elements] */
-	bool unwanted[PARAMS_MAX];
-	size_t finished[PARAMS_MAX];
-	double *value;
-	struct tc_loss loss;
-};
-
-static size_t
-place_of(const struct tc_config *c, const struct tc_tensor *t)
-{
-	struct tc_tensor u;
-	size_t i = 0;
-
-	while (tc_config_tensor(c, i, &u) > 0 && (u.role != t->role || u.bias != t->bias || u.block != t->block))
-		i++;
-	return i;
-}
-
-static int
-take_all(struct run *r)
-{
-	struct tc_record rec;
-	int got;
-
-	while ((got = tc_source_next(r->s, &rec, &err)) > 0) {
-		size_t i;
-
-		if (rec.kind != TC_KIND_TENSOR && rec.kind != TC_KIND_REF)
-			continue;
-		if (tc_forward_take(&r->f, &rec, false, &err) < 0)
-			return -1;
-		if (rec.kind == TC_KIND_REF)
-			continue;
-		i = place_of(&r->f.config, &rec.u.tensor);
-		if (i >= PARAMS_MAX || tc_kept_set(&r->kept[i], &rec.u.tensor, false, &err) < 0)
-			return -1;
-		r->tensor[i] = &r->kept[i].t;
-		r->params++;
-	}
-	return got < 0 ? -1 : tc_forward_finish(&r->f, &err);
-}
-
-static bool
-wants(void *ctx, size_t param)
-{
-	const struct run *r = ctx;
-
-	return !r->unwanted[param];
-}
-
-/* In two halves, the second added, so that adding is tried too. */
-static void
-store(void *ctx, const struct tc_strip *s, int worker)
-{
-	struct run *r = ctx;
-	size_t n = tc_tensor_elements(r->tensor[s->param]);
-
-	(void)worker;
-	for (size_t seq = s->first; seq < s->first + s->n; seq++) {
-		float *to = r->g[s->param] + seq * n + s->row0 * s->cols;
-
-		tc_strip_gradient(s, seq, false, to);
-	}
-}
-
-static int
-finished(void *ctx, size_t param, struct tc_err *e)
-{
-	struct run *r = ctx;
-
-	(void)e;
-	r->finished[param]++;
-	return 0;
-}
-
-static int
-run(struct run *r, const char *model, size_t nseq, const size_t *length, const uint32_t *ids, struct tc_pool *pool)
-{
-	struct tc_exec_options o = { .with_gradient = true, .spill.fd = -1 };
-	struct tc_gradient_visitor v = { .ctx = r, .wants = wants, .visit = store, .finished = finished };
-	struct tc_final final;
-
-	r->nseq = nseq;
-	r->f.block.index = -1;
-	if (tc_model_open(&r->s, fixture(model, ""), &err) < 0 || tc_forward_open(&r->f, &r->s->header, pool, &err) < 0 ||
-	    tc_forward_tokens(&r->f, nseq, length, ids, &o, &err) < 0 || take_all(r) < 0 ||
-	    tc_loss_next_tokens(&r->loss, nseq, r->f.exec.start, ids, &err) < 0)
-		return -1;
-	for (size_t i = 0; i < r->params; i++)
-		r->g[i] = malloc(nseq * tc_tensor_elements(r->tensor[i]) * sizeof(float));
-	r->value = malloc(r->loss.n * sizeof(*r->value));
-	final = tc_forward_final(&r->f);
-	r->loss.model = &final;
-	return tc_gradient_run(&r->f, r->tensor, &r->loss, r->value, &v, &err);
-}
-
-static void
-run_free(struct run *r)
-{
-	tc_forward_close(&r->f);
-	tc_source_close(r->s);
-	tc_loss_free(&r->loss);
-	free(r->value);
-	for (size_t i = 0; i < PARAMS_MAX; i++) {
-		tc_kept_free(&r->kept[i]);
-		free(r->g[i]);
-	}
-}
 
 /* ---- against the reference ---- */
 
@@ -191,30 +70,35 @@ find(struct distance *d, size_t n, const struct tc_st_entry *e)
 }
 
 static void
-check(const char *model, struct tc_pool *pool)
+test_reference(const char *model, struct tc_pool *pool)
 {
-	struct run *r = calloc(1, sizeof(*r));
+	struct model m;
+	struct run r = {0};
+	struct gradients g = {0};
 	struct distance d[ENTRIES_MAX] = {0};
 	const struct tc_st_entry *ids;
 	struct tc_st st = {0};
-	size_t n = 0, length[1];
+	struct text t = { .nseq = 1 };
+	size_t n = 0;
 	double most = 0;
 
 	if (!ok(tc_st_open(&st, fixture(model, "/ref.safetensors"), &err) == 0, "%s: the reference is there", model))
 		return;
 	ids = tc_st_find(&st, "input_ids");
-	length[0] = ids->shape[1];
-	if (!ok(run(r, model, 1, length, ids->data, pool) == 0, "%s, %s: runs", tc_kernels_name(), model)) {
+	t.length = &ids->shape[1];
+	t.ids = ids->data;
+	if (!ok(model_open(&m, model, &err) == 0 && run_forward(&r, &m, &t, pool, &err) == 0 &&
+	    gradients_of(&g, &r, &m, &err) == 0, "%s, %s: runs", tc_kernels_name(), model)) {
 		printf("# %s\n", err.msg);
 		goto out;
 	}
-	for (size_t i = 0; i < r->params; i++) {
+	for (size_t i = 0; i < m.params; i++) {
 		struct tc_origin o;
 		char name[TC_NAME_MAX + 8];
 		const struct tc_st_entry *e;
 		size_t k;
 
-		tc_config_origin(&r->f.config, i, &o);
+		tc_config_origin(&r.f.config, i, &o);
 		snprintf(name, sizeof(name), "grad.%s", o.name);
 		e = tc_st_find(&st, name);
 		if (!e) {
@@ -224,8 +108,7 @@ check(const char *model, struct tc_pool *pool)
 		k = find(d, n, e);
 		n += k == n;
 		d[k].entry = e;
-		compare(&d[k], r->tensor[i], &o, r->g[i]);
-		ok(r->finished[i] == 1, "%s, %s: %s is finished once", tc_kernels_name(), model, r->tensor[i]->name);
+		compare(&d[k], m.tensor[i], &o, g.g[i]);
 	}
 	for (size_t k = 0; k < n; k++) {
 		double relative = sqrt(d[k].difference / d[k].norm);
@@ -236,9 +119,109 @@ check(const char *model, struct tc_pool *pool)
 	}
 	printf("# %s, %s: at most %.1e\n", tc_kernels_name(), model, most);
 out:
-	run_free(r);
-	free(r);
+	gradients_free(&g);
+	run_close(&r);
+	model_close(&m);
 	tc_st_close(&st);
+}
+
+/* ---- against differences ---- */
+
+/* What the gradients are of, without the code that they come from. */
+static double
+cost(const struct model *m, const struct text *t)
+{
+	struct run r;
+	double *nll, sum = 0;
+
+	if (run_forward(&r, m, t, NULL, &err) < 0)
+		exit(1);
+	nll = malloc(r.loss.n * sizeof(*nll));
+	if (tc_nll_run(&(struct tc_nll){ .n = r.loss.n, .row = r.loss.row, .target = r.loss.target, .nll = nll }, &r.final, NULL,
+	    NULL, &err) < 0)
+		exit(1);
+	for (size_t i = 0; i < r.loss.n; i++)
+		sum += (double)r.loss.weight[i] * nll[i];
+	free(nll);
+	run_close(&r);
+	return sum;
+}
+
+/* The same with a parameter moved by step along signs. */
+static double
+moved(struct model *m, const struct text *t, size_t param, const float *sign, float step)
+{
+	size_t n = tc_tensor_elements(m->tensor[param]);
+	float *there = malloc(n * sizeof(*there));
+	const float *was = model_put(m, param, there);
+	double c;
+
+	for (size_t i = 0; i < n; i++)
+		there[i] = was[i] + step * sign[i];
+	c = cost(m, t);
+	model_put(m, param, was);
+	free(there);
+	return c;
+}
+
+/* How far a parameter's gradient along random signs is from the difference of
+ * the cost there, in the gradient's norm: which the slopes along such signs
+ * have in the mean square.  (One weight's slope, some hundredth of that, would
+ * be lost in the cost's rounding.)  The step changes the cost by about CHANGE:
+ * twice as much and what differences of fourth order leave out, 16 times as
+ * much, is seen; half as much and the rounding is. */
+static double
+off_slope(struct model *m, const struct text *t, size_t param, const float *g)
+{
+	size_t n = tc_tensor_elements(m->tensor[param]);
+	float *sign = malloc(n * sizeof(*sign)), h;
+	double slope = 0, norm = 0, difference;
+
+	for (size_t i = 0; i < n; i++) {
+		sign[i] = tc_rng_below(&rng, 2) ? 1 : -1;
+		slope += (double)(g[i] * sign[i]);
+		norm += (double)g[i] * (double)g[i];
+	}
+	h = (float)(CHANGE / sqrt(norm));
+	difference = (8 * (moved(m, t, param, sign, h) - moved(m, t, param, sign, -h)) -
+	    (moved(m, t, param, sign, 2 * h) - moved(m, t, param, sign, -2 * h))) / (12 * (double)h);
+	free(sign);
+	return isfinite(difference) ? fabs(slope - difference) / sqrt(norm) : INFINITY;
+}
+
+static void
+test_differences(const char *model, size_t vocab, size_t length)
+{
+	uint32_t ids[LONG];
+	struct text t = { .nseq = 1, .length = &length, .ids = ids };
+	struct model m;
+	struct run r;
+	struct gradients g = {0};
+	double most = 0, sum = 0;
+	size_t worst = 0, idle = 0;
+
+	random_ids(&rng, vocab, length, ids);
+	if (model_open(&m, model, &err) < 0)
+		exit(1);
+	if (vocab == WIDE_VOCAB)
+		model_widen(&m, &rng);
+	if (run_forward(&r, &m, &t, NULL, &err) < 0 || gradients_of(&g, &r, &m, &err) < 0)
+		exit(1);
+	for (size_t i = 0; i < m.params; i++) {
+		double off = model_is_idle(&m, i) ? 0 : off_slope(&m, &t, i, g.g[i]);
+
+		idle += model_is_idle(&m, i);
+		worst = off > most ? i : worst;
+		most = fmax(most, off);
+		sum += off * off;
+	}
+	sum = sqrt(sum / (double)(m.params - idle));
+	ok(most <= DIFFERENCE_MOST && sum <= DIFFERENCE_MEAN, "%s, %s, a vocabulary of %zu: every parameter's gradient is that of "
+	    "differences, to %g and %g in the mean square (%.1e of %s, %.1e)", tc_kernels_name(), model, vocab, DIFFERENCE_MOST,
+	    DIFFERENCE_MEAN, most, m.tensor[worst]->name, sum);
+	gradients_free(&g);
+	run_close(&r);
+	model_close(&m);
 }
 
 int
@@ -248,13 +231,18 @@ main(void)
 	size_t n = kinds_to_test(kinds, 8);
 	struct tc_pool *pool;
 
+	tc_rng_seed(&rng, 11);
 	if (tc_pool_open(&pool, 2, &err) < 0)
 		return 1;
 	for (size_t k = 0; k < n; k++) {
 		if (tc_kernels_select(kinds[k]->name, &err) < 0)
 			return 1;
 		for (size_t i = 0; i < MODELS; i++)
-			check(models[i], pool);
+			test_reference(models[i], pool);
+		test_differences("tiny/qwen2", VOCAB, SHORT);
+		test_differences("tiny/llama", WIDE_VOCAB, SHORT);
+		test_differences("tiny/gemma2", WIDE_VOCAB, SHORT);
+		test_differences("tiny/gpt2", VOCAB, LONG);
 	}
 	tc_pool_close(pool);
 	return done_testing();

@@ -1,15 +1,17 @@
-/* Errors, checked sizes, buffers, reading and writing, the generator, SHA-256, the pool. */
+/* Errors, checked sizes, buffers, reading and writing, memory in a file, the generator, SHA-256, the pool. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/spill.h"
 #include "base/thread.h"
 #include "tap.h"
 
@@ -120,6 +122,49 @@ test_io(void)
 	}
 	ok(tc_write_all(full, got, 8, &err) == -1 && err.code == TC_IO && !strncmp(err.msg, "write: ", 7), "%s", err.msg);
 	close(full);
+}
+
+/* Held as the options say, it can be written and read, the descriptor closed. */
+static int
+is_held(size_t size_bytes, bool with_file, uint64_t above_bytes, bool in_file)
+{
+	FILE *f = tmpfile();
+	struct tc_spill_options o = { .fd = with_file ? fileno(f) : -1, .above_bytes = above_bytes };
+	struct tc_spill s;
+	struct stat st;
+	int right = tc_spill_open(&s, size_bytes, &o, &err) == 0 && s.mapped == in_file && (uintptr_t)s.p % TC_ALIGN == 0;
+
+	right &= fstat(fileno(f), &st) == 0 && (size_t)st.st_size == (in_file ? size_bytes : 0);
+	fclose(f);
+	for (size_t i = 0; right && i < size_bytes; i++)
+		((unsigned char *)s.p)[i] = (unsigned char)(i % 251);
+	for (size_t i = 0; right && i < size_bytes; i++)
+		right &= ((unsigned char *)s.p)[i] == i % 251;
+	tc_spill_close(&s);
+	return right && !s.p && !s.mapped;
+}
+
+static void
+test_spill(void)
+{
+	enum { SIZE = 3 * 4096 + 100 };
+	struct tc_spill s;
+	int fd[2];
+
+	ok(is_held(SIZE, false, 0, false) && is_held(SIZE, true, SIZE, false), "numbers are held in memory");
+	ok(is_held(SIZE, true, SIZE - 1, true) && is_held(1, true, 0, true), "or, where they are too many, in a file");
+	ok(is_held(0, true, 0, false), "none are held in memory");
+	err.code = 0;
+	ok(tc_spill_open(&s, SIZE_MAX, &(struct tc_spill_options){ .fd = -1 }, &err) == -1 && err.code == TC_NOMEM,
+	    "more than there is memory for: %s", err.msg);
+	tc_spill_close(&s);
+	if (pipe(fd) < 0)
+		exit(1);
+	ok(tc_spill_open(&s, SIZE, &(struct tc_spill_options){ .fd = fd[1] }, &err) == -1 && err.code == TC_IO,
+	    "a file that has no room: %s", err.msg);
+	tc_spill_close(&s);
+	close(fd[0]);
+	close(fd[1]);
 }
 
 static void
@@ -257,6 +302,7 @@ main(void)
 	test_mem();
 	test_buf();
 	test_io();
+	test_spill();
 	test_rng();
 	test_hash();
 	ok(tc_threads_allowed() >= 1 && tc_threads_allowed() <= TC_THREADS_MAX, "some threads are allowed");

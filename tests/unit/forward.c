@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "file/safetensors.h"
+#include "fixture.h"
 #include "kernel/kernel.h"
 #include "kinds.h"
 #include "metric/nll.h"
@@ -24,16 +25,6 @@ enum weights { AS_THEY_ARE, AS_BF16, AS_BF16_IN_F32 };
 
 static struct tc_rng rng;
 static struct tc_err err;
-
-static const char *
-fixture(const char *arch, const char *file)
-{
-	static char path[PATH_MAX];
-	const char *root = getenv("TC_ROOT");
-
-	snprintf(path, sizeof(path), "%s/tests/fixtures/tiny/%s%s", root ? root : ".", arch, file);
-	return path;
-}
 
 /* ---- running a model ---- */
 
@@ -413,10 +404,10 @@ main(void)
 		if (!ok(tc_kernels_select(list[i]->name, &err) == 0, "%s", list[i]->name))
 			continue;
 		tc_rng_seed(&rng, 7);
-		test_reference("qwen2", list[i]->name);
-		test_reference("llama", list[i]->name);
-		test_bits("qwen2", list[i]->name);
-		test_bits("llama", list[i]->name);
+		test_reference("tiny/qwen2", list[i]->name);
+		test_reference("tiny/llama", list[i]->name);
+		test_bits("tiny/qwen2", list[i]->name);
+		test_bits("tiny/llama", list[i]->name);
 		test_attend(list[i]->name, 12);
 		test_attend(list[i]->name, 64);
 	}

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "distance.h"
 #include "kernel/kernel.h"
 #include "kinds.h"
 #include "tap.h"
@@ -461,22 +462,6 @@ differences(const struct tc_kernels *kern, const struct function *f, size_t n, s
 	for (size_t i = 0; i < n; i++)
 		g[i] = (8 * (moved(kern, f, n, a, j, i, h) - moved(kern, f, n, a, j, i, -h)) -
 		    (moved(kern, f, n, a, j, i, 2 * h) - moved(kern, f, n, a, j, i, -2 * h))) / (12 * h);
-}
-
-/* Norm of the difference over that of what is wanted; no NaN, which fmax()
- * would drop. */
-static double
-distance(size_t n, const double *got, const double *want)
-{
-	double off = 0, size = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		off += (got[i] - want[i]) * (got[i] - want[i]);
-		size += want[i] * want[i];
-	}
-	if (off == 0)
-		return 0;
-	return isfinite(off) ? sqrt(off / size) : INFINITY;
 }
 
 /* ---- the tests ---- */

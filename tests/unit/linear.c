@@ -1,5 +1,6 @@
 /* Linear layers of every weight format: prepared for many rows or for few,
- * the same bits, and those of the weights that the tensor stands for. */
+ * the same bits, and those of the weights that the tensor stands for; and
+ * transposed. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,6 +166,145 @@ test_large(struct tc_format f, const char *name, struct tc_pool *pool)
 	ok(same, "%s: a large matrix: %s: prepared for many rows or for few, the same bits", tc_kernels_name(), name);
 }
 
+/* ---- transposed ---- */
+
+/* y = sum over the parts of x_i W_i. */
+static float *
+run_transposed(size_t nparts, const struct tc_row_range *part, size_t rows, const float *x, size_t ldx, struct tc_pool *pool)
+{
+	struct tc_linear l = {0};
+	size_t out = tc_tensor_cols(part[0].w), in = 0;
+	float *y = calloc(rows * out, sizeof(*y)), *work;
+
+	for (size_t i = 0; i < nparts; i++)
+		in += part[i].n;
+	work = malloc(tc_linear_work(in, rows) * sizeof(*work));
+	/* A matrix that was prepared before leaves nothing behind. */
+	if (tc_linear_prepare(&l, part[0].w, 0, 1, TC_LINEAR_FEW, pool, &err) < 0 ||
+	    tc_linear_prepare_transposed(&l, nparts, part, pool, &err) < 0)
+		exit(1);
+	tc_linear_run(&l, rows, x, ldx, y, out, work, pool);
+	tc_linear_free(&l);
+	free(work);
+	return y;
+}
+
+/* As distance() counts, of rows rows. */
+static double
+transposed_distance(size_t nparts, const struct tc_row_range *part, size_t rows, const float *x, size_t ldx, const float *y)
+{
+	size_t out = tc_tensor_cols(part[0].w), in = 0;
+	double *sum = calloc(rows * out, sizeof(*sum)), *size = malloc(rows * out * sizeof(*size)), most = 0;
+	float *w = malloc(out * sizeof(*w));
+
+	for (size_t e = 0; e < rows * out; e++)
+		size[e] = 1e-30;
+	for (size_t i = 0; i < nparts; i++)
+		for (size_t k = part[i].row0; k < part[i].row0 + part[i].n; k++, in++) {
+			tc_tensor_read_rows(part[i].w, k, 1, w);
+			for (size_t e = 0; e < rows * out; e++) {
+				double term = (double)x[e / out * ldx + in] * (double)w[e % out];
+
+				sum[e] += term;
+				size[e] += fabs(term);
+			}
+		}
+	for (size_t e = 0; e < rows * out; e++) {
+		double d = fabs(sum[e] - (double)y[e]) / (size[e] * (double)(in + 4)) * 0x1p23;
+
+		most = isnan(d) ? INFINITY : fmax(most, d);
+	}
+	free(sum);
+	free(size);
+	free(w);
+	return most;
+}
+
+/* Rows 3 .. 3+n-1 of some matrices, n and columns at every tail. */
+static void
+test_transposed(const char *name, size_t nparts, const struct tc_format *f, struct tc_pool *pool)
+{
+	enum { ROW0 = 3, TAILS = 2 * TC_NR_MAX + 3, GAP = 5, X = 3 * (TAILS + 1) + GAP };
+	static float x[ROWS * X];
+	double most = 0;
+	int same = 1;
+
+	random_scales(TC_F32, ROWS * X, -1, 1, x);
+	for (size_t i = 1; i <= TAILS; i++) {
+		size_t cols = i % 2 ? i : TAILS + 1 - i, rows = 1 + i % ROWS;
+		struct tc_tensor t[TC_LINEARS_MAX];
+		struct tc_row_range part[TC_LINEARS_MAX];
+		float *y, *other;
+
+		for (size_t k = 0; k < nparts; k++) {
+			size_t n = k == 0 ? i : 1 + tc_rng_below(&rng, TAILS);
+
+			t[k] = random_tensor(f[k], ROW0 + n + k, cols);
+			part[k] = (struct tc_row_range){ &t[k], ROW0, n };
+		}
+		y = run_transposed(nparts, part, rows, x, X, NULL);
+		most = fmax(most, transposed_distance(nparts, part, rows, x, X, y));
+		other = run_transposed(nparts, part, rows, x, X, pool);
+		same &= memcmp(y, other, rows * cols * sizeof(*y)) == 0;
+		free(other);
+		other = run_transposed(nparts, part, 1, x + (rows - 1) * X, X, pool);
+		same &= memcmp(y + (rows - 1) * cols, other, cols * sizeof(*y)) == 0;
+		free(other);
+		free(y);
+		for (size_t k = 0; k < nparts; k++)
+			free_parts(&t[k]);
+	}
+	ok(most <= 1, "%s: transposed, %s: multiplies by the rows' weights (%.3f of the bound)", tc_kernels_name(), name, most);
+	ok(same, "%s: transposed, %s: 1 and 2 threads, one row or many, the same bits", tc_kernels_name(), name);
+}
+
+/* Rows too many to be widened. */
+static void
+test_large_transposed(enum tc_dtype dtype, struct tc_pool *pool)
+{
+	enum { ROW0 = 5 };
+	static float x[ROWS * LARGE_OUT];
+	struct tc_tensor t = random_tensor((struct tc_format){ .dtype = dtype }, LARGE_OUT, LARGE_IN);
+	struct tc_row_range part = { &t, ROW0, LARGE_OUT - ROW0 };
+	float *y;
+	double most;
+
+	random_scales(TC_F32, ROWS * LARGE_OUT, -1, 1, x);
+	y = run_transposed(1, &part, ROWS, x, LARGE_OUT, pool);
+	most = transposed_distance(1, &part, 1, x, LARGE_OUT, y);
+	free(y);
+	free_parts(&t);
+	ok(most <= LARGE_BOUND, "%s: a large matrix, transposed: %s: multiplies by the tensor's weights (%.4f of the bound)",
+	    tc_kernels_name(), tc_dtypes[dtype].name, most);
+}
+
+static void
+test_all_transposed(struct tc_pool *pool)
+{
+	static const struct tc_format packed = { TC_UNIFORM, TC_F16, 4, 32, TC_ZERO_INT };
+	static const struct tc_format f32 = { .dtype = TC_F32 }, f16 = { .dtype = TC_F16 }, bf16 = { .dtype = TC_BF16 };
+	const struct {
+		const char *name;
+		size_t n;
+		struct tc_format f[TC_LINEARS_MAX];
+	} mixes[] = {
+		{ "f32", 1, { f32 } },
+		{ "f16", 1, { f16 } },
+		{ "bf16", 1, { bf16 } },
+		{ "4 bits", 1, { packed } },
+		{ "three of f32", 3, { f32, f32, f32 } },
+		{ "three of f16", 3, { f16, f16, f16 } },
+		{ "three of bf16", 3, { bf16, bf16, bf16 } },
+		{ "three of 4 bits", 3, { packed, packed, packed } },
+		{ "bf16, f16 and 4 bits", 3, { bf16, f16, packed } },
+	};
+
+	for (size_t i = 0; i < sizeof(mixes) / sizeof(mixes[0]); i++)
+		test_transposed(mixes[i].name, mixes[i].n, mixes[i].f, pool);
+	for (enum tc_dtype d = TC_F16; d <= TC_BF16; d++)
+		test_large_transposed(d, pool);
+}
+
 int
 main(void)
 {
@@ -209,6 +349,7 @@ main(void)
 		}
 		for (size_t l = 0; l < sizeof(large) / sizeof(large[0]); l++)
 			test_large(large[l].f, large[l].name, pool);
+		test_all_transposed(pool);
 	}
 	tc_pool_close(pool);
 	return done_testing();
