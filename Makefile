@@ -45,6 +45,9 @@ $(BUILD)/lib/kernel/avx512vnni.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mavx512v
 $(BUILD)/lib/kernel/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mamx-tile -mamx-bf16
 $(BUILD)/tests/emulated/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
 
+# Loops over weights, many times each.
+$(BUILD)/lib/method/%.o: KIND_FLAGS = $(KERNEL_OPT)
+
 stages: $(STAGES:%=$(BIN)/%)
 unit: $(UNIT_BIN)
 

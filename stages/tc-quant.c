@@ -9,6 +9,8 @@
 #include "method/measures.h"
 #include "method/sequential.h"
 
+enum { DEFAULT_BITS = 4 };
+
 /* What happens to the embedding or the head. */
 struct edge {
 	bool quantize;
@@ -98,16 +100,16 @@ print_edge(const void *field, char *buf, size_t size)
 
 #define FIELD(f) offsetof(struct args, f)
 static const struct tc_option options[] = {
-	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|gptq",
+	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|gptq",
 	  .help = "how weights are quantized (default rtn, round to nearest)" },
 	{ .name = "bits", .type = TC_OPT_COUNT, .offset = FIELD(bits), .arg = "B", .min = 1, .max = 8,
-	  .help = "bits per code, 1 to 8 (default 4)" },
+	  .help = "bits per code, 1 to 8 (default 4, or those of the method)" },
 	{ .name = "group", .type = TC_OPT_CALL, .offset = FIELD(group), .arg = "G", .parse = parse_group, .print = print_group,
 	  .help = "inputs that share a scale: a number, row, or tensor (default 128)" },
 	{ .name = "sym", .type = TC_OPT_FLAG, .offset = FIELD(sym),
 	  .help = "levels around zero, no zero point" },
 	{ .name = "asym", .type = TC_OPT_FLAG, .offset = FIELD(asym),
-	  .help = "an integer zero point per group (default)" },
+	  .help = "an integer zero point per group (default, where the method has it)" },
 	{ .name = "fmin", .type = TC_OPT_FLAG, .offset = FIELD(fmin),
 	  .help = "a float minimum per group" },
 	{ .name = "levels", .type = TC_OPT_NAME, .offset = FIELD(levels), .arg = "WHICH", .names = "odd|full",
@@ -151,8 +153,56 @@ levels_of(const struct args *a)
 }
 
 static int
+check_bits(const struct tc_quantizer *q, const char *option, int64_t bits, struct tc_err *err)
+{
+	if (bits >= q->bits_min && bits <= q->bits_max)
+		return 0;
+	if (q->bits_min == q->bits_max)
+		return tc_fail(err, TC_USAGE, "%s: %s has %d bits", option, q->name, q->bits_min);
+	return tc_fail(err, TC_USAGE, "%s: %s has %d to %d bits", option, q->name, q->bits_min, q->bits_max);
+}
+
+/* Asked for, or the method's nearest to the default; the provenance says it. */
+static int
+derive_bits(struct args *a, struct tc_err *err)
+{
+	const struct tc_quantizer *q = a->quantizer;
+
+	if (a->bits == TC_UNSET) {
+		a->bits = DEFAULT_BITS < q->bits_min ? q->bits_min : DEFAULT_BITS > q->bits_max ? q->bits_max : DEFAULT_BITS;
+		if (tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err) < 0)
+			return -1;
+	}
+	if (check_bits(q, "bits", a->bits, err) < 0 ||
+	    (a->embed.bits && check_bits(a->edges, "embed", a->embed.bits, err) < 0) ||
+	    (a->head.bits && check_bits(a->edges, "head", a->head.bits, err) < 0))
+		return -1;
+	return 0;
+}
+
+/* Asked for, or the first that the method has of asymmetric and float minimum. */
+static int
+derive_zero(const struct args *a, enum tc_zero *zero, struct tc_err *err)
+{
+	static const char *const option[TC_ZEROS] = { "sym", "asym", "fmin" };
+	const bool asked[TC_ZEROS] = { a->sym, a->asym, a->fmin };
+	unsigned zeros = a->quantizer->zeros;
+
+	*zero = zeros >> TC_ZERO_INT & 1 ? TC_ZERO_INT : TC_ZERO_MIN;   /* a codebook has none */
+	for (int z = 0; z < TC_ZEROS; z++) {
+		if (asked[z] && !(zeros >> z & 1))
+			return tc_fail(err, TC_USAGE, "--%s does not go with --method %s", option[z], a->quantizer->name);
+		if (asked[z])
+			*zero = (enum tc_zero)z;
+	}
+	return 0;
+}
+
+static int
 derive(struct args *a, struct tc_err *err)
 {
+	enum tc_zero zero;
+
 	if (a->sym + a->asym + a->fmin > 1)
 		return tc_fail(err, TC_USAGE, "--sym, --asym and --fmin exclude each other");
 	if (a->levels && !a->sym)
@@ -162,10 +212,12 @@ derive(struct args *a, struct tc_err *err)
 	a->edges = a->quantizer->needs == TC_NEEDS_HESSIAN ? tc_quantizer_find("rtn") : a->quantizer;
 	if ((a->act_order || a->static_groups) && a->quantizer->needs != TC_NEEDS_HESSIAN)
 		return tc_fail(err, TC_USAGE, "--act-order and --static-groups go with --method gptq");
+	if (derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
+		return -1;
 	a->quant = (struct tc_quant_options){
 		.bits = (int)a->bits,
 		.group = a->group,
-		.zero = a->sym ? TC_ZERO_NONE : a->fmin ? TC_ZERO_MIN : TC_ZERO_INT,
+		.zero = zero,
 		.levels = levels_of(a),
 		.scale = strcmp(a->scale, "f32") == 0 ? TC_F32 : TC_F16,
 		.damping = a->damp,
@@ -299,7 +351,7 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = 4, .group = 128,
+	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = TC_UNSET, .group = 128,
 		.damp = 0.01, .block = 128 };
 	struct tc_source *source = NULL;
 	struct tc_cli cli;

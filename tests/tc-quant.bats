@@ -54,6 +54,50 @@ formats() {
 	END
 }
 
+@test "every method: pipes, tokens scored, the same bytes with 1 and 2 threads" {
+	ids 2 64 >ids.json
+	for method in rtn opt nf4 nf3 lloyd hqq; do
+		tc-quant "$TINY/llama" -q --method $method --group 16 --embed same --threads 1 -o one.tc
+		tc-import "$TINY/llama" | tc-quant -q --method $method --group 16 --embed same --threads 2 | cmp - one.tc
+		tc-ppl one.tc --ids ids.json --base "$TINY/llama" --json | jq -e '.kld < 1' >/dev/null || { echo $method; return 1; }
+	done
+}
+
+@test "what methods store: codebooks, minima, and the bits that are theirs" {
+	while read -r method bits format; do
+		tc-quant "$TINY/llama" -q --method $method --group 16 -o q.tc
+		[ "$(formats q.tc up | jq -r '"\(.encoding) \(.zero)"')" = "$format" ] || { echo "$method"; formats q.tc up; return 1; }
+		records q.tc | head -n 1 | jq -r '.steps[1][3]' | grep -q -- "--method $method --bits $bits "
+	done <<-'END'
+		opt 4 uniform int
+		nf4 4 codebook null
+		nf3 3 codebook null
+		lloyd 4 codebook null
+		hqq 4 uniform min
+	END
+	while read -r want options; do
+		# shellcheck disable=SC2086
+		tc-quant demo -q $options -o q.tc
+		near "$(bits q.tc | cut -d' ' -f2)" "$want" 1e-12 || { echo "$options"; return 1; }
+	done <<-'END'
+		4.5022786458333333 --method nf4 --group 64 --scale f32
+		3.1261393229166667 --method nf3
+		3.1261393229166667 --method lloyd --bits 3
+		3.25 --method hqq --bits 3
+	END
+}
+
+@test "opt and lloyd heed what calibration measured" {
+	ids 4 128 >ids.json
+	tc-calib "$TINY/llama" --ids ids.json -o c.tc
+	for method in opt lloyd; do
+		tc-quant c.tc -q --method $method --bits 3 | tc-ppl --ids ids.json --base "$TINY/llama" --json | jq .kld >with
+		tc-quant "$TINY/llama" -q --method $method --bits 3 | tc-ppl --ids ids.json --base "$TINY/llama" --json | jq .kld >without
+		! cmp -s with without || { echo $method; return 1; }
+		[ $method = lloyd ] || jq -en "$(cat with) < $(cat without)" || { echo "$(cat with), without $(cat without)"; return 1; }
+	done
+}
+
 @test "the embedding and the head by choice" {
 	tc-quant "$TINY/llama" -q -o q.tc
 	[ "$(formats q.tc embed)$(formats q.tc head)" = '{"encoding":"dense","dtype":"f32"}{"encoding":"dense","dtype":"f32"}' ]
@@ -175,6 +219,18 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	fails 2 "levels: 'even': must be one of odd, full" tc-quant demo --sym --levels even
 	fails 2 "scale: 'f64': must be one of f16, f32" tc-quant demo --scale f64
 	fails 2 "method: 'magic': must be one of rtn" tc-quant demo --method magic
+	fails 2 'bits: nf4 has 4 bits' tc-quant demo --method nf4 --bits 3
+	fails 2 'bits: nf3 has 3 bits' tc-quant demo --method nf3 --bits 4
+	fails 2 'bits: lloyd has 2 to 8 bits' tc-quant demo --method lloyd --bits 1
+	fails 2 'embed: nf4 has 4 bits' tc-quant demo --method nf4 --embed 8
+	fails 2 'head: nf3 has 3 bits' tc-quant demo --method nf3 --head 4
+	fails 2 'bits: 9: must be 1 to 8' tc-quant demo --method opt --bits 9
+	for grid in sym asym; do
+		fails 2 "--$grid does not go with --method hqq" tc-quant demo --method hqq --$grid
+	done
+	for method in nf4 nf3 lloyd; do
+		fails 2 "--fmin does not go with --method $method" tc-quant demo --method $method --fmin
+	done
 	fails 2 'unknown option' tc-quant demo --bit 4
 	fails 2 'unknown option' tc-quant demo --samples 4
 }

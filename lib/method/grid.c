@@ -91,10 +91,8 @@ tc_grid_of(const struct tc_quant_options *o, const struct tc_range *r, size_t n)
 struct tc_grid
 tc_grid_table(const struct tc_quant_options *o, const struct tc_range *r, const float *table)
 {
-	struct tc_grid g = { .high = (1 << o->bits) - 1, .kind = TC_GRID_TABLE, .table = table };
-
-	g.scale = tc_grid_stored(o, magnitude(r) / fmaxf(fabsf(table[0]), fabsf(table[g.high])));
-	return g;
+	return (struct tc_grid){ .scale = tc_grid_stored(o, magnitude(r)), .high = (1 << o->bits) - 1,
+		.kind = TC_GRID_TABLE, .table = table };
 }
 
 /* Nearest integer, halves to even, for |x| < 2^22, without a call. */
@@ -129,8 +127,10 @@ table_code(const struct tc_grid *g, float x)
 }
 
 void
-tc_grid_round(const struct tc_grid *g, const float *w, size_t n, uint8_t *codes)
+tc_grid_round(const struct tc_grid *grid, const float *w, size_t n, uint8_t *restrict codes)
 {
+	const struct tc_grid own = *grid, *g = &own;   /* which no store can change */
+
 	/* Nothing but zeros, or too small for the scale's type. */
 	if (g->scale == 0) {
 		memset(codes, g->kind == TC_GRID_TABLE ? table_code(g, 0) : g->zero, n);
@@ -157,8 +157,10 @@ tc_grid_round(const struct tc_grid *g, const float *w, size_t n, uint8_t *codes)
 }
 
 void
-tc_grid_values(const struct tc_grid *g, const uint8_t *codes, size_t n, float *w)
+tc_grid_values(const struct tc_grid *grid, const uint8_t *codes, size_t n, float *restrict w)
 {
+	const struct tc_grid own = *grid, *g = &own;
+
 	switch (g->kind) {
 	case TC_GRID_SIGN:
 		for (size_t i = 0; i < n; i++)
@@ -182,7 +184,7 @@ tc_grid_values(const struct tc_grid *g, const uint8_t *codes, size_t n, float *w
 float
 tc_grid_nearest(const struct tc_grid *g, float w, uint8_t *q)
 {
-	float to;
+	float to = 0;
 
 	tc_grid_round(g, &w, 1, q);
 	tc_grid_values(g, q, 1, &to);

@@ -38,7 +38,8 @@ struct tc_range tc_range_of(const float *w, size_t n);
  * between two levels, and the last bit of the scale decides where they go (0.2%
  * of the perplexity at 3 bits). */
 struct tc_grid tc_grid_of(const struct tc_quant_options *o, const struct tc_range *r, size_t n);
-/* A codebook's: s = max|w| / max|table|. */
+/* A codebook's, whose numbers are in units of the group's largest magnitude:
+ * s = max|w|. */
 struct tc_grid tc_grid_table(const struct tc_quant_options *o, const struct tc_range *r, const float *table);
 
 /* x rounded to the type of scales. */

@@ -79,3 +79,18 @@ tc_groups_run(const struct tc_quant_options *o, const struct tc_quant_input *in,
 	free(j.codes);
 	return r;
 }
+
+static struct tc_grid
+fit_table(const struct tc_quant_options *o, const struct tc_group *g, const void *table)
+{
+	struct tc_range r = tc_range_of(g->w, g->n);
+
+	return tc_grid_table(o, &r, table);
+}
+
+int
+tc_groups_table(const struct tc_quant_options *o, const struct tc_quant_input *in, const float *table,
+    struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
+{
+	return tc_groups_run(o, in, fit_table, table, table, q, pool, err);
+}

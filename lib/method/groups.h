@@ -17,5 +17,7 @@ typedef struct tc_grid tc_fit(const struct tc_quant_options *o, const struct tc_
 
 /* table: NULL, or a codebook [2^bits] that the fitted grids have. */
 int tc_groups_run(const struct tc_quant_options *o, const struct tc_quant_input *in, tc_fit *fit, const void *ctx, const float *table, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+/* The same with tc_grid_table()'s grids. */
+int tc_groups_table(const struct tc_quant_options *o, const struct tc_quant_input *in, const float *table, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

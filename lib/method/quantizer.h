@@ -51,7 +51,10 @@ struct tc_quantizer {
 	const char *name;
 	const char *summary;
 	enum tc_quant_needs needs;
-	/* Fills *q.  TC_DATA when the weights cannot be expressed (a scale beyond
+	int bits_min, bits_max;
+	unsigned zeros;      /* the enum tc_zero that it makes, 1 << each; 0: a codebook */
+	/* What the row leaves no choice of, bits or zeros, is not read from o.
+	 * Fills *q.  TC_DATA when the weights cannot be expressed (a scale beyond
 	 * f16), or what is needed is not there. */
 	int (*run)(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err);
 };
@@ -62,5 +65,10 @@ const struct tc_quantizer *tc_quantizer_find(const char *name);
 
 int tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_rtn_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_opt_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_nf4_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_nf3_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_lloyd_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_hqq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

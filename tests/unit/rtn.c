@@ -5,22 +5,11 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "method/quantizer.h"
+#include "quantized.h"
 #include "tap.h"
 
 static struct tc_rng rng;
 static struct tc_err err;
-
-static struct tc_tensor
-dense(const float *w, size_t rows, size_t cols)
-{
-	struct tc_tensor t = { .name = "w", .ndim = 2, .shape = { rows, cols }, .format = { .dtype = TC_F32 } };
-
-	if (tc_tensor_layout(&t, &err) < 0)
-		exit(1);
-	t.part[0].data = w;
-	return t;
-}
 
 static int
 run(const struct tc_quant_options *o, const float *w, size_t rows, size_t cols, struct tc_quantized *q)
@@ -29,14 +18,6 @@ run(const struct tc_quant_options *o, const float *w, size_t rows, size_t cols, 
 
 	err = (struct tc_err){0};
 	return tc_rtn_run(o, &(struct tc_quant_input){ .w = &t }, q, NULL, &err);
-}
-
-static float
-scale_at(const struct tc_quantized *q, int part, size_t i)
-{
-	const void *p = q->t.part[part].data;
-
-	return q->t.format.dtype == TC_F16 ? tc_f32_from_f16(((const uint16_t *)p)[i]) : ((const float *)p)[i];
 }
 
 /* ---- by hand ---- */
@@ -59,35 +40,35 @@ static const float hand_w[32] = {
 
 static const struct hand hands[] = {
 	/* s = max|w| / 7, code 8 is 0; the last group has three ties */
-	{ "4 bits, symmetric, odd levels", { 4, 4, TC_ZERO_NONE, TC_LEVELS_ODD, TC_F32 },
+	{ "4 bits, symmetric, odd levels", OPTIONS(4, 4, TC_ZERO_NONE, TC_LEVELS_ODD, TC_F32),
 	  { 15, 6, 9, 11,   15, 11, 1, 8,
 	    15, 4, 5, 11,   8, 8, 8, 8,
 	    10, 12, 13, 15, 1, 5, 3, 7,
 	    15, 8, 8, 2,    15, 2, 10, 6 },
 	  { 3.0f / 7, 1, 2.0f / 7, 0, 4.0f / 7, 6.0f / 7, 0.25f / 7, 2 }, {0} },
 	/* s = 2 max|w| / 3, codes 0..3 for -2..1 */
-	{ "2 bits, symmetric, all levels", { 2, 4, TC_ZERO_NONE, TC_LEVELS_FULL, TC_F32 },
+	{ "2 bits, symmetric, all levels", OPTIONS(2, 4, TC_ZERO_NONE, TC_LEVELS_FULL, TC_F32),
 	  { 3, 2, 2, 3,   3, 3, 1, 2,
 	    3, 1, 1, 3,   2, 2, 2, 2,
 	    2, 3, 3, 3,   0, 1, 1, 2,
 	    3, 2, 2, 1,   3, 1, 3, 2 },
 	  { 2, 14.0f / 3, 4.0f / 3, 0, 8.0f / 3, 4, 0.5f / 3, 28.0f / 3 }, {0} },
 	/* s = mean|w|, codes are signs */
-	{ "1 bit, symmetric", { 1, 4, TC_ZERO_NONE, TC_LEVELS_ODD, TC_F32 },
+	{ "1 bit, symmetric", OPTIONS(1, 4, TC_ZERO_NONE, TC_LEVELS_ODD, TC_F32),
 	  { 1, 0, 1, 1,   1, 1, 0, 1,
 	    1, 0, 0, 1,   1, 1, 1, 1,
 	    1, 1, 1, 1,   0, 0, 0, 0,
 	    1, 1, 1, 0,   1, 0, 1, 0 },
 	  { 1.475f, 4.25f, 1.225f, 0, 2.525f, 3.625f, 0.1125f, 8.75f }, {0} },
 	/* s = (max - min) / 3 with 0 between them; z = round(-min / s) */
-	{ "2 bits, asymmetric", { 2, 4, TC_ZERO_INT, TC_LEVELS_ODD, TC_F32 },
+	{ "2 bits, asymmetric", OPTIONS(2, 4, TC_ZERO_INT, TC_LEVELS_ODD, TC_F32),
 	  { 3, 0, 1, 2,   3, 2, 0, 1,
 	    3, 0, 0, 2,   0, 0, 0, 0,
 	    1, 2, 2, 3,   0, 2, 1, 3,
 	    3, 1, 1, 0,   3, 0, 2, 1 },
 	  { 4.0f / 3, 13.6f / 3, 3.1f / 3, 0, 4.0f / 3, 2, 0.15f, 9 }, { 1, 1, 1, 0, 0, 3, 1, 1 } },
 	/* s = (max - min) / 3 */
-	{ "2 bits, float minimum", { 2, 4, TC_ZERO_MIN, TC_LEVELS_ODD, TC_F32 },
+	{ "2 bits, float minimum", OPTIONS(2, 4, TC_ZERO_MIN, TC_LEVELS_ODD, TC_F32),
 	  { 3, 0, 1, 2,   3, 2, 0, 1,
 	    3, 0, 0, 2,   0, 0, 0, 0,
 	    0, 1, 2, 3,   0, 2, 1, 3,
@@ -136,7 +117,7 @@ test_known(int bits, enum tc_zero zero, enum tc_levels levels, enum tc_dtype sca
 {
 	enum { ROWS = 4, COLS = 24, GROUP = 8 };
 	int top = (1 << bits) - 1, half = 1 << (bits - 1), low = zero == TC_ZERO_NONE && levels == TC_LEVELS_ODD;
-	struct tc_quant_options o = { bits, GROUP, zero, levels, scale };
+	struct tc_quant_options o = OPTIONS(bits, GROUP, zero, levels, scale);
 	uint8_t codes[ROWS * COLS], got[COLS];
 	float w[ROWS * COLS], back[COLS];
 	struct tc_quantized q;
@@ -211,7 +192,7 @@ test_error(int bits)
 		for (int zero = 0; zero < TC_ZEROS; zero++)
 			for (int levels = 0; levels < 2; levels++)
 				for (int f16 = 0; f16 < 2; f16++) {
-					struct tc_quant_options o = { bits, groups[g], (enum tc_zero)zero, (enum tc_levels)levels, f16 ? TC_F16 : TC_F32 };
+					struct tc_quant_options o = OPTIONS(bits, groups[g], (enum tc_zero)zero, (enum tc_levels)levels, f16 ? TC_F16 : TC_F32);
 					struct tc_quantized q;
 					struct tc_tensor t;
 
@@ -240,7 +221,7 @@ test_zeros(void)
 	for (int bits = 1; bits <= 8; bits++)
 		for (int zero = 0; zero < TC_ZEROS; zero++)
 			for (int levels = 0; levels < 2; levels++) {
-				struct tc_quant_options o = { bits, 4, (enum tc_zero)zero, (enum tc_levels)levels, TC_F16 };
+				struct tc_quant_options o = OPTIONS(bits, 4, (enum tc_zero)zero, (enum tc_levels)levels, TC_F16);
 				struct tc_quantized q;
 
 				right &= run(&o, w, 2, 8, &q) == 0;
@@ -254,7 +235,7 @@ test_zeros(void)
 		w[i] = 1e-12f * (float)(i - 8);
 	right = 1;
 	for (int zero = 0; zero < TC_ZEROS; zero++) {
-		struct tc_quant_options o = { 4, 4, (enum tc_zero)zero, TC_LEVELS_ODD, TC_F16 };
+		struct tc_quant_options o = OPTIONS(4, 4, (enum tc_zero)zero, TC_LEVELS_ODD, TC_F16);
 		struct tc_quantized q;
 
 		right &= run(&o, w, 2, 8, &q) == 0;
@@ -268,7 +249,7 @@ test_zeros(void)
 		w[i] = -2.5f;
 	right = 1;
 	for (int zero = 0; zero < TC_ZEROS; zero++) {
-		struct tc_quant_options o = { 3, 4, (enum tc_zero)zero, TC_LEVELS_ODD, TC_F32 };
+		struct tc_quant_options o = OPTIONS(3, 4, (enum tc_zero)zero, TC_LEVELS_ODD, TC_F32);
 		struct tc_quantized q;
 
 		right &= run(&o, w, 2, 8, &q) == 0;
@@ -287,7 +268,7 @@ test_overflow(void)
 
 	for (int zero = 0; zero < TC_ZEROS; zero++)
 		for (int tensor = 0; tensor < 2; tensor++) {
-			struct tc_quant_options o = { 2, tensor ? TC_GROUP_TENSOR : 4, (enum tc_zero)zero, TC_LEVELS_ODD, TC_F16 };
+			struct tc_quant_options o = OPTIONS(2, tensor ? TC_GROUP_TENSOR : 4, (enum tc_zero)zero, TC_LEVELS_ODD, TC_F16);
 			struct tc_quantized q;
 
 			w[13] = 1e6f;
@@ -316,7 +297,7 @@ test_threads(void)
 	for (int zero = 0; zero < TC_ZEROS; zero++)
 		for (int g = 0; g < 3; g++) {
 			static const uint64_t groups[] = { 16, TC_GROUP_ROW, TC_GROUP_TENSOR };
-			struct tc_quant_options o = { 3, groups[g], (enum tc_zero)zero, TC_LEVELS_ODD, TC_F16 };
+			struct tc_quant_options o = OPTIONS(3, groups[g], (enum tc_zero)zero, TC_LEVELS_ODD, TC_F16);
 			struct tc_quantized a, b;
 
 			same &= tc_rtn_run(&o, &in, &a, NULL, &err) == 0 && tc_rtn_run(&o, &in, &b, pool, &err) == 0;
