@@ -1,4 +1,5 @@
 /* tc-quant: quantizes the weights of a model stream.  See tc-quant(1). */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +99,8 @@ print_edge(const void *field, char *buf, size_t size)
 		snprintf(buf, size, "%s", e->quantize ? "same" : "skip");
 }
 
+#define DEFAULT_DAMP 0.01
+
 #define FIELD(f) offsetof(struct args, f)
 static const struct tc_option options[] = {
 	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|gptq",
@@ -130,6 +133,8 @@ static const struct tc_option options[] = {
 	  .help = "gptq: share of its mean added to the Hessian's diagonal (default 0.01)" },
 	{ .name = "block", .type = TC_OPT_COUNT, .offset = FIELD(block), .arg = "N", .role = TC_OPT_FREE, .min = 1, .max = 4096,
 	  .help = "gptq: inputs that are made up for together; changes no bit (default 128)" },
+	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
+	  .min = 1 << 20, .max = 0x1p62, .help = "most bytes of hidden states in memory, K M G T may follow" },
 	{ .type = TC_OPT_END }
 };
 
@@ -139,7 +144,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_OUTPUT | TC_COMMON_SELECT | TC_COMMON_STRIP | TC_COMMON_COMPUTE,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_OUTPUT | TC_COMMON_SELECT | TC_COMMON_STRIP,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -210,8 +215,8 @@ derive(struct args *a, struct tc_err *err)
 	a->quantizer = tc_quantizer_find(a->method);
 	/* Nothing is measured where the embedding is read. */
 	a->edges = a->quantizer->needs == TC_NEEDS_HESSIAN ? tc_quantizer_find("rtn") : a->quantizer;
-	if ((a->act_order || a->static_groups) && a->quantizer->needs != TC_NEEDS_HESSIAN)
-		return tc_fail(err, TC_USAGE, "--act-order and --static-groups go with --method gptq");
+	if ((a->act_order || a->static_groups || !isnan(a->damp)) && a->quantizer->needs != TC_NEEDS_HESSIAN)
+		return tc_fail(err, TC_USAGE, "--act-order, --static-groups and --damp go with --method gptq");
 	if (derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
 		return -1;
 	a->quant = (struct tc_quant_options){
@@ -220,7 +225,7 @@ derive(struct args *a, struct tc_err *err)
 		.zero = zero,
 		.levels = levels_of(a),
 		.scale = strcmp(a->scale, "f32") == 0 ? TC_F32 : TC_F16,
-		.damping = a->damp,
+		.damping = isnan(a->damp) ? DEFAULT_DAMP : a->damp,
 		.act_order = a->act_order,
 		.static_groups = a->static_groups,
 		.block = (int)a->block,
@@ -352,7 +357,7 @@ int
 main(int argc, char **argv)
 {
 	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = TC_UNSET, .group = 128,
-		.damp = 0.01, .block = 128 };
+		.damp = NAN, .block = 128 };
 	struct tc_source *source = NULL;
 	struct tc_cli cli;
 

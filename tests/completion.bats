@@ -17,8 +17,9 @@ completes() {
 }
 
 @test "bash completes options" {
-	[ "$(completes tc-quant --me)" = --method ]
-	[ "$(completes tc-quant demo --s | paste -sd ' ')" = '--sym --scale --strip' ]
+	[ "$(completes tc-quant --me)" = "--method
+--memory" ]
+	[ "$(completes tc-quant demo --s | paste -sd ' ')" = '--sym --scale --sequential --static-groups --strip' ]
 	[ -z "$(completes tc-quant --nonsense)" ]
 	# Every option that --help lists, and no other.
 	for stage in $(stages); do

@@ -70,6 +70,7 @@ tokens() {
 	fails_midway 65 'Hessian is not known' tc-quant m.tc --method gptq
 	fails_midway 65 'no calibration tokens' tc-quant m.tc --method gptq --sequential
 	fails 2 'go with --method gptq' tc-quant m.tc --act-order
+	fails 2 'go with --method gptq' tc-quant m.tc --damp 0.1
 	fails 2 'damp' tc-quant m.tc --method gptq --damp 2
 	ids 2 32 >ids.json
 	tc-calib m.tc -q --hessian --ids ids.json -o c.tc

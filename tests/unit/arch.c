@@ -36,11 +36,11 @@ static const struct quant {
 	const char *name;
 	struct tc_quant_options options;
 } quants[] = {
-	{ "4 bits, groups of 32", { 4, 32, TC_ZERO_INT, TC_LEVELS_ODD, TC_F16 } },
-	{ "8 bits, groups of 128", { 8, 128, TC_ZERO_INT, TC_LEVELS_ODD, TC_F16 } },
-	{ "4 bits, groups too narrow for sums", { 4, 16, TC_ZERO_INT, TC_LEVELS_ODD, TC_F16 } },
-	{ "3 bits, rows with a minimum", { 3, TC_GROUP_ROW, TC_ZERO_MIN, TC_LEVELS_ODD, TC_F32 } },
-	{ "2 bits, symmetric groups of 32", { 2, 32, TC_ZERO_NONE, TC_LEVELS_FULL, TC_F16 } },
+	{ "4 bits, groups of 32", { .bits = 4, .group = 32, .zero = TC_ZERO_INT, .levels = TC_LEVELS_ODD, .scale = TC_F16 } },
+	{ "8 bits, groups of 128", { .bits = 8, .group = 128, .zero = TC_ZERO_INT, .levels = TC_LEVELS_ODD, .scale = TC_F16 } },
+	{ "4 bits, groups too narrow for sums", { .bits = 4, .group = 16, .zero = TC_ZERO_INT, .levels = TC_LEVELS_ODD, .scale = TC_F16 } },
+	{ "3 bits, rows with a minimum", { .bits = 3, .group = TC_GROUP_ROW, .zero = TC_ZERO_MIN, .levels = TC_LEVELS_ODD, .scale = TC_F32 } },
+	{ "2 bits, symmetric groups of 32", { .bits = 2, .group = 32, .zero = TC_ZERO_NONE, .levels = TC_LEVELS_FULL, .scale = TC_F16 } },
 };
 #define QUANTIZED (sizeof(quantized) / sizeof(quantized[0]))
 #define QUANTS (sizeof(quants) / sizeof(quants[0]))
