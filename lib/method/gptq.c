@@ -188,22 +188,13 @@ quantize_panel(void *ctx, size_t i, int worker)
 	j->loss[i] = p.loss;
 }
 
-static struct tc_grid
-fit_range(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
-{
-	struct tc_range r = tc_range_of(g->w, g->n);
-
-	(void)ctx;
-	return tc_grid_of(o, &r, g->n);
-}
-
 int
 tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q,
     struct tc_pool *pool, struct tc_err *err)
 {
 	size_t threads = (size_t)tc_pool_threads(pool), nr = tc_kernels()->nr, cols = tc_tensor_cols(in->w);
 	size_t panels = (tc_tensor_rows(in->w) + nr - 1) / nr;
-	struct job j = { .o = o, .in = in, .f = in->factor, .fit = fit_range, .work_floats = (cols + (size_t)o->block) * nr + cols };
+	struct job j = { .o = o, .in = in, .f = in->factor, .fit = tc_fit_range, .work_floats = (cols + (size_t)o->block) * nr + cols };
 	int r = -1;
 
 	*q = (struct tc_quantized){0};

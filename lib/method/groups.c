@@ -13,6 +13,15 @@ struct job {
 	const struct tc_grid *whole; /* one grid for the tensor, or NULL */
 };
 
+struct tc_grid
+tc_fit_range(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
+{
+	struct tc_range r = tc_range_of(g->w, g->n);
+
+	(void)ctx;
+	return tc_grid_of(o, &r, g->n);
+}
+
 static void
 quantize_row(void *ctx, size_t r, int worker)
 {

@@ -15,6 +15,9 @@ struct tc_group {
 /* ctx is what tc_groups_run() was given. */
 typedef struct tc_grid tc_fit(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx);
 
+/* Round to nearest's: the whole range. */
+tc_fit tc_fit_range;
+
 /* table: NULL, or a codebook [2^bits] that the fitted grids have. */
 int tc_groups_run(const struct tc_quant_options *o, const struct tc_quant_input *in, tc_fit *fit, const void *ctx, const float *table, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 /* The same with tc_grid_table()'s grids. */

@@ -2,18 +2,9 @@
  * grid (tc_grid_of()), without data and without regard for other weights. */
 #include "method/groups.h"
 
-static struct tc_grid
-fit(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
-{
-	struct tc_range r = tc_range_of(g->w, g->n);
-
-	(void)ctx;
-	return tc_grid_of(o, &r, g->n);
-}
-
 int
 tc_rtn_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q,
     struct tc_pool *pool, struct tc_err *err)
 {
-	return tc_groups_run(o, in, fit, NULL, NULL, q, pool, err);
+	return tc_groups_run(o, in, tc_fit_range, NULL, NULL, q, pool, err);
 }
