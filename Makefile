@@ -21,7 +21,7 @@ include config.mk
 BUILD ?= build
 BIN ?= bin
 
-STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-quant tc-ppl tc-gen tc-bench
+STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-super tc-quant tc-ppl tc-gen tc-bench
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o
@@ -127,7 +127,7 @@ install: stages completion
 	cp -r share/models share/text $(SHARE_DIR)
 	chmod -R a+rX $(SHARE_DIR)
 	install -m 755 share/get-model $(SHARE_DIR)
-	install -m 644 share/models.tsv $(SHARE_DIR)
+	install -m 644 share/models.tsv share/super-weights.tsv $(SHARE_DIR)
 	install -m 644 man/*.1 $(MAN_DIR)/man1
 	install -m 644 man/*.5 $(MAN_DIR)/man5
 	install -m 644 man/*.7 $(MAN_DIR)/man7

@@ -62,10 +62,7 @@ struct calib {
 static int
 start(struct calib *c)
 {
-	struct tc_err *err = &c->cli->err;
 	struct tc_exec_options o = { .with_hooks = true };
-	size_t size_bytes;
-	int r;
 
 	if (tc_cli_tokens(c->cli, c->tokenizer, "text/calib.txt", TC_TEXT_RUNNING, &c->text) < 0 ||
 	    tc_cli_draw(c->cli, &c->text, c->forward.config.positions, DEFAULT_SAMPLES, DEFAULT_SEQLEN, &c->draw) < 0 ||
@@ -78,12 +75,7 @@ start(struct calib *c)
 		.kind = { [TC_STAT_SQ] = true, [TC_STAT_ABS] = true, [TC_STAT_MAX] = true, [TC_STAT_HESSIAN] = c->a->hessian } };
 	c->forward.hook = tc_gather_hook;
 	c->forward.hook_ctx = &c->gather;
-	if (tc_exec_hidden_bytes(&c->forward.config, c->draw.ntokens, false, &size_bytes, err) < 0 ||
-	    tc_cli_spill(c->cli, size_bytes, 1, &o.spill) < 0)
-		return -1;
-	r = tc_forward_tokens(&c->forward, c->draw.nseq, c->draw.length, c->draw.ids, &o, err);
-	tc_cli_spill_close(&o.spill);
-	return r;
+	return tc_cli_forward_tokens(c->cli, &c->forward, c->draw.nseq, c->draw.length, c->draw.ids, o, 1);
 }
 
 static int

@@ -134,7 +134,6 @@ start(struct work *w)
 	struct tc_exec_options o = { .with_gradient = true };
 	struct tc_err *err = &w->cli->err;
 	size_t size_bytes;
-	int r;
 
 	if (tc_cli_tokens(w->cli, w->tokenizer, "text/calib.txt", TC_TEXT_RUNNING, &w->text) < 0 ||
 	    tc_cli_draw(w->cli, &w->text, w->forward.config.positions, DEFAULT_SAMPLES, DEFAULT_SEQLEN, &w->draw) < 0)
@@ -143,12 +142,7 @@ start(struct work *w)
 		return -1;
 	w->started = true;
 	/* Half of the memory is for the statistics. */
-	if (tc_exec_hidden_bytes(&w->forward.config, w->draw.ntokens, true, &size_bytes, err) < 0 ||
-	    tc_cli_spill(w->cli, size_bytes, 2, &o.spill) < 0)
-		return -1;
-	r = tc_forward_tokens(&w->forward, w->draw.nseq, w->draw.length, w->draw.ids, &o, err);
-	tc_cli_spill_close(&o.spill);
-	if (r < 0)
+	if (tc_cli_forward_tokens(w->cli, &w->forward, w->draw.nseq, w->draw.length, w->draw.ids, o, 2) < 0)
 		return -1;
 	size_bytes = tc_gradient_bytes(&w->forward.config, w->forward.exec.start, w->draw.nseq);
 	if (size_bytes > tc_cli_free_bytes())

@@ -102,15 +102,10 @@ struct ppl {
 	struct scored model, base;
 	struct tc_ids text;
 	struct tc_windows windows;
-	/* the windows as sequences */
-	size_t *length;
-	uint32_t *ids;
-	/* predictions, window by window */
-	size_t *row;
-	uint32_t *target;
+	struct tc_predictions predictions;
 	struct tc_nll nll;
 	/* per window */
-	double *mean, *base_mean, *diff, *weight;
+	double *mean, *base_mean, *diff;
 	double began;                 /* when the tokens were ready */
 };
 
@@ -173,37 +168,13 @@ cut_windows(struct ppl *p, struct tc_err *err)
 	return r;
 }
 
-/* The windows' tokens one after another, and the predictions to score. */
 static int
 lay_out(struct ppl *p, struct tc_err *err)
 {
-	const struct tc_windows *w = &p->windows;
-	size_t total = 0, n = 0, at = 0;
 	uint32_t bos;
 	bool replace = p->protocol.preset->bos_each && p->model.tokenizer && tc_tokenizer_bos(p->model.tokenizer, &bos);
 
-	for (size_t i = 0; i < w->n; i++)
-		total += w->w[i].length;
-	p->length = tc_alloc(w->n, sizeof(*p->length), err);
-	p->ids = tc_alloc(total, sizeof(*p->ids), err);
-	p->row = tc_alloc(w->scored, sizeof(*p->row), err);
-	p->target = tc_alloc(w->scored, sizeof(*p->target), err);
-	if (!p->length || !p->ids || !p->row || !p->target)
-		return -1;
-	for (size_t i = 0; i < w->n; i++) {
-		const struct tc_window *v = &w->w[i];
-
-		memcpy(p->ids + at, p->text.ids + v->begin, v->length * sizeof(*p->ids));
-		if (replace)
-			p->ids[at] = bos;
-		for (size_t k = 0; k < tc_window_scored(v); k++) {
-			p->row[n] = at + v->first + k;
-			p->target[n++] = p->ids[at + v->first + k + 1];
-		}
-		p->length[i] = v->length;
-		at += v->length;
-	}
-	return 0;
+	return tc_predictions_make(&p->predictions, &p->windows, p->text.ids, replace ? &bos : NULL, err);
 }
 
 /* All files of the first model have come, its tensors begin. */
@@ -226,19 +197,11 @@ prepare_text(struct ppl *p)
 static int
 start_forward(struct ppl *p, struct scored *m)
 {
-	struct tc_exec_options o = {0};
-	size_t tokens = 0, size_bytes;
-	int r;
+	const struct tc_predictions *t = &p->predictions;
 
-	for (size_t i = 0; i < p->windows.n; i++)
-		tokens += p->length[i];
 	/* Two models' states are there at once. */
-	if (tc_exec_hidden_bytes(&m->forward.config, tokens, false, &size_bytes, &p->cli->err) < 0 ||
-	    tc_cli_spill(p->cli, size_bytes, p->a->base ? 2 : 1, &o.spill) < 0)
-		return -1;
-	r = tc_forward_tokens(&m->forward, p->windows.n, p->length, p->ids, &o, &p->cli->err);
-	tc_cli_spill_close(&o.spill);
-	return r;
+	return tc_cli_forward_tokens(p->cli, &m->forward, t->nseq, t->length, t->ids, (struct tc_exec_options){0},
+	    p->a->base ? 2 : 1);
 }
 
 /* The weights as a user of sha256sum(1) could recompute them: each tensor's
@@ -342,11 +305,11 @@ score(struct ppl *p)
 {
 	struct tc_err *err = &p->cli->err;
 	struct tc_final m = tc_forward_final(&p->model.forward), b = {0};
-	size_t n = p->windows.scored;
+	size_t n = p->predictions.n;
 
 	if (p->base.open)
 		b = tc_forward_final(&p->base.forward);
-	p->nll = (struct tc_nll){ .n = n, .row = p->row, .target = p->target };
+	p->nll = (struct tc_nll){ .n = n, .row = p->predictions.row, .target = p->predictions.target };
 	p->nll.nll = tc_alloc(n, sizeof(double), err);
 	if (!p->nll.nll)
 		return -1;
@@ -365,31 +328,17 @@ static int
 sum_windows(struct ppl *p)
 {
 	struct tc_err *err = &p->cli->err;
-	size_t n = p->windows.n, at = 0;
+	size_t n = p->windows.n;
 
 	p->mean = tc_alloc(n, sizeof(double), err);
 	p->base_mean = tc_zalloc(n, sizeof(double), err);
 	p->diff = tc_zalloc(n, sizeof(double), err);
-	p->weight = tc_alloc(n, sizeof(double), err);
-	if (!p->mean || !p->base_mean || !p->diff || !p->weight)
+	if (!p->mean || !p->base_mean || !p->diff || tc_predictions_means(&p->predictions, p->nll.nll, p->mean, err) < 0)
 		return -1;
-	for (size_t i = 0; i < n; i++) {
-		size_t k = tc_window_scored(&p->windows.w[i]);
-		double sum = 0, base = 0;
-
-		for (size_t j = at; j < at + k; j++) {
-			if (!isfinite(p->nll.nll[j]) || (p->base.open && !isfinite(p->nll.base_nll[j])))
-				return tc_fail(err, TC_DATA, "window %zu: a likelihood is not finite: the model overflows", i);
-			sum += p->nll.nll[j];
-			if (p->base.open)
-				base += p->nll.base_nll[j];
-		}
-		at += k;
-		p->weight[i] = (double)k;
-		p->mean[i] = k ? sum / (double)k : 0;
-		p->base_mean[i] = k ? base / (double)k : 0;
+	if (p->base.open && tc_predictions_means(&p->predictions, p->nll.base_nll, p->base_mean, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++)
 		p->diff[i] = p->mean[i] - p->base_mean[i];
-	}
 	return 0;
 }
 
@@ -406,11 +355,11 @@ protocol_json(const struct ppl *p)
 static int
 add_base(const struct ppl *p, json_t *o, struct tc_err *err)
 {
-	struct tc_mean base = tc_mean_of(p->windows.n, p->base_mean, p->weight);
-	struct tc_mean diff = tc_mean_of(p->windows.n, p->diff, p->weight);
+	struct tc_mean base = tc_mean_of(p->windows.n, p->base_mean, p->predictions.weight);
+	struct tc_mean diff = tc_mean_of(p->windows.n, p->diff, p->predictions.weight);
 	double low, high, kld = 0, same = 0, n = (double)p->nll.n;
 
-	if (tc_bootstrap(p->windows.n, p->diff, p->weight, BOOTSTRAP_SEED, &low, &high, err) < 0)
+	if (tc_bootstrap(p->windows.n, p->diff, p->predictions.weight, BOOTSTRAP_SEED, &low, &high, err) < 0)
 		return -1;
 	for (size_t i = 0; i < p->nll.n; i++) {
 		kld += p->nll.kld[i];
@@ -431,7 +380,7 @@ add_base(const struct ppl *p, json_t *o, struct tc_err *err)
 static json_t *
 figures(const struct ppl *p, struct tc_err *err)
 {
-	struct tc_mean m = tc_mean_of(p->windows.n, p->mean, p->weight);
+	struct tc_mean m = tc_mean_of(p->windows.n, p->mean, p->predictions.weight);
 	double ppl = tc_exp(m.mean);
 	json_t *o = json_pack("{s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:o,s:{s:f,s:f},s:I,s:I}",
 	    "ppl", ppl, "nll", m.mean, "stderr", m.stderr_, "ppl_stderr", ppl * m.stderr_,
@@ -457,10 +406,8 @@ figures(const struct ppl *p, struct tc_err *err)
 static void
 add_run(const struct ppl *p, json_t *o)
 {
-	double seconds = tc_now() - p->began, tokens = 0;
+	double seconds = tc_now() - p->began, tokens = (double)p->predictions.ntokens;
 
-	for (size_t i = 0; i < p->windows.n; i++)
-		tokens += (double)p->length[i];
 	json_object_set_new(o, "seconds", json_real(seconds));
 	json_object_set_new(o, "tokens_per_second", json_real(tokens / seconds));
 	json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)tc_peak_rss_bytes()));
@@ -495,7 +442,7 @@ write_result(const struct ppl *p, const json_t *figures)
 		goto out;
 	}
 	json_object_set_new(measured, "windows_nll", list_of(p->mean, p->windows.n));
-	json_object_set_new(measured, "windows_scored", list_of(p->weight, p->windows.n));
+	json_object_set_new(measured, "windows_scored", list_of(p->predictions.weight, p->windows.n));
 	json_object_set_new(measured, "model", model_json(&p->model));
 	json_object_set_new(measured, "tokenizer_sha256", json_string(p->model.tokenizer_sha256));
 	json_object_set_new(measured, "text_sha256", json_string(p->text.sha256));
@@ -601,10 +548,7 @@ main(int argc, char **argv)
 	scored_free(&p.base);
 	tc_ids_free(&p.text);
 	tc_windows_free(&p.windows);
-	free(p.length);
-	free(p.ids);
-	free(p.row);
-	free(p.target);
+	tc_predictions_free(&p.predictions);
 	free(p.nll.nll);
 	free(p.nll.base_nll);
 	free(p.nll.kld);
@@ -612,6 +556,5 @@ main(int argc, char **argv)
 	free(p.mean);
 	free(p.base_mean);
 	free(p.diff);
-	free(p.weight);
 	return tc_cli_end(&cli);
 }

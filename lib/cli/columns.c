@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,13 @@
 
 #define CELL_CHARS 64 /* of a figure */
 #define GAP "  "
+
+/* Whether a count or an index has something to say. */
+static bool
+counted(const struct tc_column *c, size_t n)
+{
+	return n != (c->type == TC_CELL_INDEX ? SIZE_MAX : 0);
+}
 
 static const void *
 cell(const struct tc_column *c, const struct tc_rows *rows, size_t i)
@@ -28,7 +36,8 @@ cell_json(const struct tc_column *c, const void *p)
 	case TC_CELL_FLAG:
 		return json_boolean(*(const bool *)p);
 	case TC_CELL_COUNT:
-		return *(const size_t *)p ? json_integer((json_int_t)*(const size_t *)p) : json_null();
+	case TC_CELL_INDEX:
+		return counted(c, *(const size_t *)p) ? json_integer((json_int_t)*(const size_t *)p) : json_null();
 	case TC_CELL_REAL:
 		break;
 	}
@@ -87,7 +96,8 @@ put_cell(const struct tc_column *c, const void *p)
 		fputs(*(const bool *)p ? "true" : "false", stdout);
 		return;
 	case TC_CELL_COUNT:
-		if (*(const size_t *)p)
+	case TC_CELL_INDEX:
+		if (counted(c, *(const size_t *)p))
 			printf("%zu", *(const size_t *)p);
 		return;
 	case TC_CELL_REAL:
@@ -129,8 +139,9 @@ cell_text(const struct tc_column *c, const void *p, char buf[CELL_CHARS])
 	case TC_CELL_FLAG:
 		return *(const bool *)p ? "yes" : "no";
 	case TC_CELL_COUNT:
+	case TC_CELL_INDEX:
 		snprintf(buf, CELL_CHARS, "%zu", *(const size_t *)p);
-		return *(const size_t *)p ? buf : "-";
+		return counted(c, *(const size_t *)p) ? buf : "-";
 	case TC_CELL_REAL:
 		break;
 	}

@@ -49,3 +49,20 @@ tc_cli_spill_close(struct tc_spill_options *o)
 		close(o->fd);
 	o->fd = -1;
 }
+
+int
+tc_cli_forward_tokens(struct tc_cli *cli, struct tc_forward *f, size_t nseq, const size_t *length, const uint32_t *ids,
+    struct tc_exec_options o, unsigned shares)
+{
+	size_t ntokens = 0, size_bytes;
+	int r;
+
+	for (size_t i = 0; i < nseq; i++)
+		ntokens += length[i];
+	if (tc_exec_hidden_bytes(&f->config, ntokens, o.with_gradient, &size_bytes, &cli->err) < 0 ||
+	    tc_cli_spill(cli, size_bytes, shares, &o.spill) < 0)
+		return -1;
+	r = tc_forward_tokens(f, nseq, length, ids, &o, &cli->err);
+	tc_cli_spill_close(&o.spill);
+	return r;
+}

@@ -5,6 +5,7 @@
 
 #include "base/spill.h"
 #include "cli/cli.h"
+#include "model/forward.h"
 
 /* Memory that is free, or that the page cache would give back: the machine's or,
  * where less is left there, the control group's. */
@@ -15,5 +16,8 @@ uint64_t tc_cli_free_bytes(void);
  * opens fd, which the caller closes when the buffer is open. */
 int tc_cli_spill(struct tc_cli *cli, size_t size_bytes, unsigned shares, struct tc_spill_options *o) TC_MUST_CHECK;
 void tc_cli_spill_close(struct tc_spill_options *o);
+
+/* tc_forward_tokens() whose states are one of `shares` such buffers. */
+int tc_cli_forward_tokens(struct tc_cli *cli, struct tc_forward *f, size_t nseq, const size_t *length, const uint32_t *ids, struct tc_exec_options o, unsigned shares) TC_MUST_CHECK;
 
 #endif

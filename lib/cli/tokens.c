@@ -182,23 +182,14 @@ encode(struct tc_tokenizer *tok, const struct tc_buf *text, enum tc_text_as as, 
 }
 
 int
-tc_cli_tokens(struct tc_cli *cli, struct tc_tokenizer *tok, const char *embedded, enum tc_text_as as, struct tc_ids *out)
+tc_cli_text(struct tc_cli *cli, struct tc_tokenizer *tok, const char *path, const char *embedded, enum tc_text_as as,
+    struct tc_ids *out)
 {
-	const char *path = cli->common->text;
 	char share[PATH_MAX];
 	struct tc_buf text = {0};
 	int r = -1;
 
 	*out = (struct tc_ids){0};
-	if (cli->common->ids && path)
-		return tc_fail(&cli->err, TC_USAGE, "--text and --ids exclude each other");
-	if (cli->common->ids) {
-		if (read_ids(cli->common->ids, out, &cli->err) < 0) {
-			tc_ids_free(out);
-			return -1;
-		}
-		return 0;
-	}
 	if (!tok)
 		return tc_fail(&cli->err, TC_DATA, "the model has no tokenizer.json: give token ids with --ids FILE");
 	if (!path) {
@@ -223,6 +214,23 @@ out:
 	if (r < 0)
 		tc_ids_free(out);
 	return r;
+}
+
+int
+tc_cli_tokens(struct tc_cli *cli, struct tc_tokenizer *tok, const char *embedded, enum tc_text_as as, struct tc_ids *out)
+{
+	const struct tc_common *o = cli->common;
+
+	*out = (struct tc_ids){0};
+	if (o->ids && o->text)
+		return tc_fail(&cli->err, TC_USAGE, "--text and --ids exclude each other");
+	if (!o->ids)
+		return tc_cli_text(cli, tok, o->text, embedded, as, out);
+	if (read_ids(o->ids, out, &cli->err) < 0) {
+		tc_ids_free(out);
+		return -1;
+	}
+	return 0;
 }
 
 int

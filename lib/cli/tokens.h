@@ -27,6 +27,8 @@ enum tc_text_as {
  * beginning (lines: to each).  --ids: a JSON array of ids, or an array of
  * arrays, one a sequence. */
 int tc_cli_tokens(struct tc_cli *cli, struct tc_tokenizer *tokenizer, const char *embedded, enum tc_text_as as, struct tc_ids *out) TC_MUST_CHECK;
+/* The same of the text at path, or, where that is NULL, of the embedded one. */
+int tc_cli_text(struct tc_cli *cli, struct tc_tokenizer *tokenizer, const char *path, const char *embedded, enum tc_text_as as, struct tc_ids *out) TC_MUST_CHECK;
 void tc_ids_free(struct tc_ids *i);
 
 /* Loads the tokenizer when the record is the file tokenizer.json; 1 when it

@@ -46,4 +46,23 @@ int tc_windows_lines(struct tc_windows *ws, size_t lines, const size_t *length, 
 
 void tc_windows_free(struct tc_windows *ws);
 
+/* The windows as sequences, their tokens one after another, and the
+ * predictions to score: what is made at row[i] should be target[i]. */
+struct tc_predictions {
+	size_t nseq, ntokens, n;
+	size_t *length;           /* [nseq] */
+	uint32_t *ids;            /* [ntokens] */
+	size_t *row;              /* [n], window by window */
+	uint32_t *target;         /* [n] */
+	double *weight;           /* [nseq]: how many of them are a window's */
+};
+
+/* Of the text ids; bos (may be NULL) takes the place of every window's first
+ * token. */
+int tc_predictions_make(struct tc_predictions *p, const struct tc_windows *ws, const uint32_t *ids, const uint32_t *bos, struct tc_err *err) TC_MUST_CHECK;
+void tc_predictions_free(struct tc_predictions *p);
+/* mean[nseq] of value[n] over each window; 0 for one without predictions.
+ * TC_DATA when a value is not finite. */
+int tc_predictions_means(const struct tc_predictions *p, const double *value, double *mean, struct tc_err *err) TC_MUST_CHECK;
+
 #endif

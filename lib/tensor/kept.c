@@ -32,6 +32,36 @@ tc_kept_set(struct tc_kept *k, const struct tc_tensor *from, bool mapped, struct
 	return mapped ? 0 : tc_parts_copy(k->t.part, k->t.nparts, &k->owned, err);
 }
 
+static int
+unpacked(struct tc_kept *k, const struct tc_tensor *from, struct tc_err *err)
+{
+	tc_kept_free(k);
+	k->t = *from;
+	k->t.format = (struct tc_format){ .encoding = TC_DENSE, .dtype = TC_F32 };
+	if (tc_tensor_layout(&k->t, err) < 0)
+		return -1;
+	k->owned = tc_alloc(tc_tensor_bytes(&k->t), 1, err);
+	if (!k->owned)
+		return -1;
+	tc_tensor_read_rows(from, 0, tc_tensor_rows(from), k->owned);
+	k->t.part[0].data = k->owned;
+	k->there = true;
+	return 0;
+}
+
+int
+tc_kept_zeroed(struct tc_kept *k, const struct tc_tensor *from, size_t n, const size_t *at, struct tc_err *err)
+{
+	size_t size_bytes;
+
+	if ((from->format.encoding == TC_DENSE ? tc_kept_set(k, from, false, err) : unpacked(k, from, err)) < 0)
+		return -1;
+	size_bytes = tc_dtypes[k->t.format.dtype].size_bytes;
+	for (size_t i = 0; i < n; i++)
+		memset((char *)k->owned + at[i] * size_bytes, 0, size_bytes);
+	return 0;
+}
+
 void
 tc_kept_free(struct tc_kept *k)
 {

@@ -128,6 +128,35 @@ test_lines(void)
 	tc_windows_free(&ws);
 }
 
+static void
+test_predictions(void)
+{
+	static const uint32_t ids[] = { 10, 11, 12, 13, 14, 15, 16 }, bos = 9;
+	double value[] = { 1, 2, 3, 4, 8 }, mean[2];
+	struct tc_predictions p;
+	struct tc_windows ws;
+	size_t at = 0;
+	int right;
+
+	/* 0..3, of which three are predicted, and 3..6, of which 4 and more are. */
+	right = tc_windows_fixed(&ws, 7, 4, 3, 0, &err) == 0 && ws.n == 2 && tc_predictions_make(&p, &ws, ids, &bos, &err) == 0;
+	ok(right && p.nseq == 2 && p.ntokens == 8 && p.n == ws.scored && p.ids[0] == bos && p.ids[1] == 11 && p.ids[4] == bos,
+	    "windows one after another, the first token replaced");
+	for (size_t i = 0; right && i < 2; i++)
+		for (size_t k = 0; k < tc_window_scored(&ws.w[i]); k++, at++)
+			right &= p.row[at] == 4 * i + ws.w[i].first + k && p.target[at] == ids[ws.w[i].begin + ws.w[i].first + k + 1];
+	ok(right && at == p.n, "rows and their targets");
+	ws.w[1].first++;
+	ws.scored--;
+	tc_predictions_free(&p);
+	right = tc_predictions_make(&p, &ws, ids, NULL, &err) == 0 && p.n == 5 && p.ids[0] == 10 && p.weight[1] == 2;
+	ok(right && tc_predictions_means(&p, value, mean, &err) == 0 && mean[0] == 2 && mean[1] == 6, "means of windows");
+	value[4] = NAN;
+	ok(tc_predictions_means(&p, value, mean, &err) < 0 && err.code == TC_DATA && strstr(err.msg, "window 1"), "not of NaN");
+	tc_predictions_free(&p);
+	tc_windows_free(&ws);
+}
+
 /* ---- means ---- */
 
 static void
@@ -397,6 +426,7 @@ main(void)
 	tc_rng_seed(&rng, 6);
 	test_windows();
 	test_lines();
+	test_predictions();
 	test_mean();
 	test_bootstrap();
 	test_overlap();

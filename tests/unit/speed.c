@@ -112,6 +112,7 @@ struct figures {
 	bool flag;
 	size_t count;
 	double real;
+	size_t index;
 };
 
 #define AT(f) .offset = offsetof(struct figures, f)
@@ -120,13 +121,14 @@ static const struct tc_column columns[] = {
 	{ "flag", TC_CELL_FLAG, AT(flag) },
 	{ "a \"count\"", TC_CELL_COUNT, AT(count) },
 	{ "real", TC_CELL_REAL, AT(real), 0.01, 1, "%" },
+	{ "index", TC_CELL_INDEX, AT(index) },
 	{ 0 }
 };
 
 static const struct figures figures[] = {
-	{ "plain", true, 7, 0.25 },
-	{ "with, \"quotes\"\r\n", false, 0, NAN },
-	{ NULL, false, 12345678, 12.5 },
+	{ "plain", true, 7, 0.25, 0 },
+	{ "with, \"quotes\"\r\n", false, 0, NAN, SIZE_MAX },
+	{ NULL, false, 12345678, 12.5, 3 },
 };
 static const struct tc_rows rows = { figures, 3, sizeof(figures[0]) };
 static const struct tc_rows shown = { figures + 2, 1, sizeof(figures[0]) };
@@ -161,21 +163,21 @@ test_columns(void)
 	struct tc_rows none = { figures, 0, sizeof(figures[0]) };
 	json_t *j = tc_columns_json(columns, &rows), *want;
 
-	want = json_pack("[{s:s,s:b,s:i,s:f},{s:s,s:b,s:n,s:n},{s:n,s:b,s:i,s:f}]",
-	    "text", "plain", "flag", 1, "a \"count\"", 7, "real", 0.25,
-	    "text", "with, \"quotes\"\r\n", "flag", 0, "a \"count\"", "real",
-	    "text", "flag", 0, "a \"count\"", 12345678, "real", 12.5);
+	want = json_pack("[{s:s,s:b,s:i,s:f,s:i},{s:s,s:b,s:n,s:n,s:n},{s:n,s:b,s:i,s:f,s:i}]",
+	    "text", "plain", "flag", 1, "a \"count\"", 7, "real", 0.25, "index", 0,
+	    "text", "with, \"quotes\"\r\n", "flag", 0, "a \"count\"", "real", "index",
+	    "text", "flag", 0, "a \"count\"", 12345678, "real", 12.5, "index", 3);
 	ok(want && json_equal(j, want), "a table as JSON");
 	json_decref(j);
 	json_decref(want);
 	j = tc_columns_json(columns, &none);
 	ok(json_is_array(j) && json_array_size(j) == 0, "no rows, an empty array");
 	json_decref(j);
-	prints(tc_columns_csv, &rows, "text,flag,\"a \"\"count\"\"\",real\r\n"
-	    "plain,true,7,0.25\r\n"
-	    "\"with, \"\"quotes\"\"\r\n\",false,,\r\n"
-	    ",false,12345678,12.5\r\n", "a table as CSV");
-	prints(tc_columns_text, &shown, "text  flag  a \"count\"     real\n-     no     12345678  1250.0%\n", "a table as text");
+	prints(tc_columns_csv, &rows, "text,flag,\"a \"\"count\"\"\",real,index\r\n"
+	    "plain,true,7,0.25,0\r\n"
+	    "\"with, \"\"quotes\"\"\r\n\",false,,,\r\n"
+	    ",false,12345678,12.5,3\r\n", "a table as CSV");
+	prints(tc_columns_text, &shown, "text  flag  a \"count\"     real  index\n-     no     12345678  1250.0%      3\n", "a table as text");
 }
 
 int
