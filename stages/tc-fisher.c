@@ -77,6 +77,7 @@ struct work {
 	struct tc_hold hold;               /* every record */
 	size_t params, params_done;
 	const struct tc_tensor **tensor;   /* [params], into hold */
+	size_t *place;                     /* [hold.n]: of a tensor among the parameters */
 	struct tc_loss loss;
 	double *value;
 	struct tc_fisher fisher;
@@ -189,11 +190,17 @@ find_tensors(struct work *w, struct tc_err *err)
 {
 	w->params = tc_config_tensors(&w->forward.config);
 	w->tensor = tc_zalloc(w->params, sizeof(*w->tensor), err);
-	if (!w->tensor)
+	w->place = tc_alloc(w->hold.n, sizeof(*w->place), err);
+	if (!w->tensor || !w->place)
 		return -1;
-	for (size_t i = 0; i < w->hold.n; i++)
-		if (w->hold.item[i].r.kind == TC_KIND_TENSOR)
-			w->tensor[tc_config_place(&w->forward.config, &w->hold.item[i].r.u.tensor)] = &w->hold.item[i].r.u.tensor;
+	for (size_t i = 0; i < w->hold.n; i++) {
+		const struct tc_tensor *t = &w->hold.item[i].r.u.tensor;
+
+		if (w->hold.item[i].r.kind != TC_KIND_TENSOR)
+			continue;
+		w->place[i] = tc_config_place(&w->forward.config, t);
+		w->tensor[w->place[i]] = t;
+	}
 	return 0;
 }
 
@@ -247,14 +254,16 @@ put_stats(struct work *w, size_t param)
 }
 
 static int
-put(struct work *w, const struct tc_record *r, bool *tokens)
+put(struct work *w, size_t i, bool *tokens)
 {
+	const struct tc_record *r = &w->hold.item[i].r;
+
 	if (r->kind == TC_KIND_TENSOR && !*tokens) {
 		*tokens = true;
 		if (tc_cli_draw_put(w->cli, &w->draw, TAG, &w->text) < 0)
 			return -1;
 	}
-	if (r->kind == TC_KIND_TENSOR && put_stats(w, tc_config_place(&w->forward.config, &r->u.tensor)) < 0)
+	if (r->kind == TC_KIND_TENSOR && put_stats(w, w->place[i]) < 0)
 		return -1;
 	if (w->a->stats_only && (r->kind == TC_KIND_TENSOR || r->kind == TC_KIND_REF || r->kind == TC_KIND_FILE))
 		return 0;
@@ -267,7 +276,7 @@ write_stream(struct work *w)
 	bool tokens = false;
 
 	for (size_t i = 0; i < w->hold.n; i++)
-		if (put(w, &w->hold.item[i].r, &tokens) < 0)
+		if (put(w, i, &tokens) < 0)
 			return -1;
 	return tc_cli_stream_end(w->cli, w->source);
 }
@@ -472,6 +481,7 @@ main(int argc, char **argv)
 	tc_loss_free(&w.loss);
 	free(w.value);
 	free(w.tensor);
+	free(w.place);
 	if (w.forward_open)
 		tc_forward_close(&w.forward);
 	tc_hold_clear(&w.hold);

@@ -8,8 +8,8 @@
  * output's error as far as inputs do not correlate (1 where not known).
  *
  * Ranges shrink from a little more than round to nearest's, where few weights
- * may happen to lie better, to a few standard deviations; each gives codes, and the codes give scale and minimum by weighted least squares:
- * with v_i = s u_i + m and sums of a times what their names say,
+ * may happen to lie better, to a few standard deviations; each gives codes, and
+ * the codes give scale and minimum by weighted least squares: with v_i = s u_i + m and sums of a times what their names say,
  *
  *   s = (A WU - U W) / (A UU - U U),  m = (W - s U) / A;  without m, s = WU / UU
  *

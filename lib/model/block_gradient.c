@@ -130,18 +130,41 @@ tc_block_back_free(struct tc_block_back *b)
 
 /* ---- buffers ---- */
 
+/* The buffers that grow with rows, but for the keys and values. */
+enum { ROW_BUFFERS = 5 + TC_SITE_MLP_MID + 1 + TC_ROLES };
+struct row_buffer {
+	float **p;
+	size_t floats;   /* of a row; 0: not there */
+};
+
+static void
+list_buffers(struct tc_block_rows *r, const struct tc_config *c, struct row_buffer b[ROW_BUFFERS])
+{
+	size_t nr = tc_kernels()->nr;
+	bool raw = c->qk_norm != TC_QK_NORM_NONE;
+
+	*b++ = (struct row_buffer){ &r->q_raw, raw ? q_dim(c) : 0 };
+	*b++ = (struct row_buffer){ &r->k_raw, raw ? kv_dim(c) : 0 };
+	*b++ = (struct row_buffer){ &r->dout, q_dim(c) };
+	*b++ = (struct row_buffer){ &r->delta, c->heads };
+	*b++ = (struct row_buffer){ &r->dqkv, qkv_dim(c) };
+	for (int s = 0; s <= TC_SITE_MLP_MID; s++)
+		*b++ = (struct row_buffer){ &r->x[s], tc_round_up(tc_site_inputs(c, (enum tc_site)s), nr) };
+	for (int role = 0; role < TC_ROLES; role++)
+		*b++ = (struct row_buffer){ &r->dy[role], tc_round_up(tc_role_outputs(c, (enum tc_role)role), nr) };
+}
+
 size_t
 tc_block_row_floats(const struct tc_config *c)
 {
-	size_t nr = tc_kernels()->nr, n = q_dim(c) + 3 * c->heads + qkv_dim(c);
+	struct row_buffer b[ROW_BUFFERS];
+	struct tc_block_rows r;
+	size_t n = c->heads * sizeof(struct tc_softmax) / sizeof(float) +
+	    c->kv_heads * (c->head_dim + tc_round_up(c->head_dim, tc_kernels()->nr));
 
-	if (c->qk_norm != TC_QK_NORM_NONE)
-		n += q_dim(c) + kv_dim(c);
-	n += c->kv_heads * (c->head_dim + tc_round_up(c->head_dim, nr));
-	for (int s = 0; s <= TC_SITE_MLP_MID; s++)
-		n += tc_round_up(tc_site_inputs(c, (enum tc_site)s), nr);
-	for (int role = 0; role < TC_ROLES; role++)
-		n += tc_round_up(tc_role_outputs(c, (enum tc_role)role), nr);
+	list_buffers(&r, c, b);
+	for (size_t i = 0; i < ROW_BUFFERS; i++)
+		n += b[i].floats;
 	return n;
 }
 
@@ -149,19 +172,12 @@ int
 tc_block_rows_alloc(struct tc_block_rows *r, const struct tc_config *c, const struct tc_batch_sizes *most,
     float *q, struct tc_kv *kv, struct tc_err *err)
 {
-	size_t nr = tc_kernels()->nr;
-	bool raw = c->qk_norm != TC_QK_NORM_NONE;
-	struct { float **p; size_t each; } want[] = {
-		{ &r->q_raw, raw ? q_dim(c) : 0 },
-		{ &r->k_raw, raw ? kv_dim(c) : 0 },
-		{ &r->dout, q_dim(c) },
-		{ &r->delta, c->heads },
-		{ &r->dqkv, qkv_dim(c) },
-	};
+	struct row_buffer b[ROW_BUFFERS];
 
 	*r = (struct tc_block_rows){ .q = q, .kv = kv };
-	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++)
-		if (want[i].each > 0 && !(*want[i].p = tc_alloc(most->rows, want[i].each * sizeof(float), err)))
+	list_buffers(r, c, b);
+	for (size_t i = 0; i < ROW_BUFFERS; i++)
+		if (b[i].floats > 0 && !(*b[i].p = tc_alloc(most->rows, b[i].floats * sizeof(float), err)))
 			return -1;
 	r->softmax = tc_alloc(most->rows, c->heads * sizeof(*r->softmax), err);
 	r->norms = tc_alloc(most->tiles, tc_block_norms(c) * sizeof(float), err);
@@ -171,15 +187,6 @@ tc_block_rows_alloc(struct tc_block_rows *r, const struct tc_config *c, const st
 	for (; r->nswapped < most->sequences; r->nswapped++)
 		if (tc_kv_alloc(&r->swapped[r->nswapped], c, kv[r->nswapped].capacity, err) < 0)
 			return -1;
-	for (int s = 0; s <= TC_SITE_MLP_MID; s++)
-		if (!(r->x[s] = tc_alloc(most->rows, tc_round_up(tc_site_inputs(c, (enum tc_site)s), nr) * sizeof(float), err)))
-			return -1;
-	for (int role = 0; role < TC_ROLES; role++) {
-		size_t n = tc_role_outputs(c, (enum tc_role)role);
-
-		if (n > 0 && !(r->dy[role] = tc_alloc(most->rows, tc_round_up(n, nr) * sizeof(float), err)))
-			return -1;
-	}
 	return 0;
 }
 

@@ -316,6 +316,13 @@ kept(const struct pass *p, size_t block)
 	return p->e->kept + block * p->e->start[p->e->nseq] * p->c->width;
 }
 
+/* What the block in hand was given there. */
+static const float *
+input_of(const struct pass *p, const struct tc_tile *t)
+{
+	return tile_of(p, kept(p, (size_t)p->g.block->index), t);
+}
+
 /* ---- the final norm ---- */
 
 static void
@@ -360,7 +367,7 @@ tile_qkv(void *ctx, size_t i, int worker)
 	const struct pass *p = ctx;
 	const struct tc_tile *t = &p->e->tile[i];
 
-	tc_block_back_qkv(&p->g, t, tile_of(p, kept(p, (size_t)p->g.block->index), t), &p->scratch[worker]);
+	tc_block_back_qkv(&p->g, t, input_of(p, t), &p->scratch[worker]);
 }
 
 static void
@@ -369,8 +376,7 @@ tile_rest(void *ctx, size_t i, int worker)
 	const struct pass *p = ctx;
 	const struct tc_tile *t = &p->e->tile[i];
 
-	tc_block_back_rest(&p->g, t, i, tile_of(p, kept(p, (size_t)p->g.block->index), t), tile_of(p, p->e->gradient, t),
-	    &p->scratch[worker]);
+	tc_block_back_rest(&p->g, t, i, input_of(p, t), tile_of(p, p->e->gradient, t), &p->scratch[worker]);
 }
 
 static void
@@ -388,8 +394,7 @@ tile_input(void *ctx, size_t i, int worker)
 	const struct pass *p = ctx;
 	const struct tc_tile *t = &p->e->tile[i];
 
-	tc_block_back_input(&p->g, t, i, tile_of(p, kept(p, (size_t)p->g.block->index), t), tile_of(p, p->e->gradient, t),
-	    &p->scratch[worker]);
+	tc_block_back_input(&p->g, t, i, input_of(p, t), tile_of(p, p->e->gradient, t), &p->scratch[worker]);
 }
 
 static void
