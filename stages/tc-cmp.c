@@ -47,7 +47,7 @@ static const char *const notes[] = { [ONLY_A] = "only in the first", [ONLY_B] = 
 
 /* What was found about one name. */
 struct row {
-	char name[TC_NAME_MAX], format[SIDES][TC_FORMAT_CHARS];
+	char name[TC_NAME_MAX], format[SIDES][TC_TENSOR_CHARS];
 	enum outcome outcome;
 	int ndim;
 	uint64_t cols;
@@ -127,7 +127,7 @@ add_one(struct report *p, const struct tc_tensor *t, int side, struct tc_err *er
 	if (!row)
 		return -1;
 	row->outcome = side == A ? ONLY_A : ONLY_B;
-	tc_format_describe(&t->format, row->format[side]);
+	tc_tensor_describe(t, row->format[side]);
 	return 0;
 }
 
@@ -144,8 +144,8 @@ add_both(struct report *p, const struct tc_tensor *a, const struct tc_tensor *b,
 
 	if (!row)
 		return -1;
-	tc_format_describe(&a->format, row->format[A]);
-	tc_format_describe(&b->format, row->format[B]);
+	tc_tensor_describe(a, row->format[A]);
+	tc_tensor_describe(b, row->format[B]);
 	row->outcome = SHAPES;
 	if (!same_shape(a, b))
 		return 0;

@@ -129,7 +129,7 @@ target_dtype(const struct export *x, const struct tc_tensor *t)
 	if (strcmp(x->a->dtype, "keep") != 0)
 		return (enum tc_dtype)tc_dtype_find(x->a->dtype, strlen(x->a->dtype));
 	/* Only f32 holds every code times its scale. */
-	return t->format.encoding == TC_DENSE ? t->format.dtype : TC_F32;
+	return tc_tensor_is_dense(t) ? t->format.dtype : TC_F32;
 }
 
 static int
@@ -215,8 +215,7 @@ note_late(struct export *x, const struct tc_tensor *t, enum tc_dtype dtype, stru
 		return tc_fail_nomem(err, (x->nlate + 1) * sizeof(*p));
 	x->late = p;
 	p[x->nlate] = *t;
-	p[x->nlate++].format = (struct tc_format){ .encoding = TC_DENSE, .dtype = dtype };
-	return 0;
+	return tc_tensor_make_dense(&p[x->nlate++], dtype, err);
 }
 
 static int
@@ -226,7 +225,7 @@ put_tensor(struct export *x, const struct tc_tensor *t, enum tc_dtype dtype, str
 
 	if ((late ? note_late(x, t, dtype, err) : tc_st_writer_declare(x->writer, t->name, dtype, t->ndim, t->shape, err)) < 0)
 		return -1;
-	if (t->format.encoding == TC_DENSE && t->format.dtype == dtype)
+	if (tc_tensor_is_dense(t) && t->format.dtype == dtype)
 		return put_as_it_is(x, t, late, err);
 	return put_converted(x, t, dtype, late, err);
 }
@@ -252,8 +251,7 @@ gathered_for(struct export *x, const struct tc_tensor *t, const struct tc_origin
 	g->t.shape[o->transposed ? 1 : 0] = o->rows;
 	if (o->transposed)
 		g->t.shape[0] = t->shape[1];
-	g->t.format = (struct tc_format){ .encoding = TC_DENSE, .dtype = TC_F32 };
-	if (tc_tensor_layout(&g->t, err) < 0)
+	if (tc_tensor_make_dense(&g->t, TC_F32, err) < 0)
 		return NULL;
 	g->t.part[0].data = g->values = tc_alloc(g->t.part[0].size_bytes, 1, err);
 	return g->values ? g : NULL;
@@ -343,8 +341,7 @@ put_shifted_norm(struct export *x, const struct tc_tensor *t, float shift, struc
 		}
 		w[i] = less;
 	}
-	out.format = (struct tc_format){ .encoding = TC_DENSE, .dtype = TC_F32 };
-	if (tc_tensor_layout(&out, err) < 0)
+	if (tc_tensor_make_dense(&out, TC_F32, err) < 0)
 		goto out;
 	out.part[0].data = w;
 	r = put_tensor(x, &out, target_dtype(x, &out), err);

@@ -133,7 +133,7 @@ add_tensor(struct list *l, const struct tc_tensor *t, struct tc_err *err)
 		snprintf(cell[SHAPE] + n, CELL_MAX - n, "%s%" PRIu64, i ? "x" : "", t->shape[i]);
 		(void)!json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
 	}
-	tc_format_describe(&t->format, cell[FORMAT]);
+	tc_tensor_describe(t, cell[FORMAT]);
 	snprintf(cell[BYTES], CELL_MAX, "%zu", bytes);
 	snprintf(cell[BITS], CELL_MAX, "%.3f", bits);
 	if (json_array_size(shape) != (size_t)t->ndim ||

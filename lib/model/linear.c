@@ -4,6 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The kernels know its codes. */
+static bool
+has_codes(const struct tc_tensor *w)
+{
+	return (w->format.encoding == TC_UNIFORM || w->format.encoding == TC_CODEBOOK) && w->residual.bits == 0;
+}
+
 static size_t
 panels_of(const struct tc_matrix *m)
 {
@@ -94,7 +101,7 @@ pack_panel(void *ctx, size_t p, int worker)
 	size_t nr = tc_kernels()->nr, in = l->m.in, n = tc_min(nr, l->m.out - p * nr), row = k->row0 + p * nr;
 	void *dst = (char *)l->panels.p + p * l->m.panel_bytes;
 	char *work = (char *)k->work + (size_t)worker * k->work_bytes;
-	bool packed = k->w->format.encoding != TC_DENSE;
+	bool packed = has_codes(k->w);
 
 	if (packed)
 		unpack_rows(k, row, n, (uint8_t *)work);
@@ -106,10 +113,10 @@ pack_panel(void *ctx, size_t p, int worker)
 		pack_code_bf16((uint8_t *)work, n, in, nr, k->bf16, dst);
 	} else if (packed) {
 		pack_code_f32((uint8_t *)work, n, in, nr, k->number, dst);
-	} else if (k->w->format.dtype == TC_F32) {
+	} else if (k->w->format.encoding == TC_DENSE && k->w->format.dtype == TC_F32 && k->w->residual.bits == 0) {
 		pack_f32((const float *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
 	} else if (l->m.type == TC_PANEL_F32) {
-		tc_tensor_read_rows(k->w, row, n, (float *)work);
+		tc_tensor_read_bulk(k->w, row, n, (float *)work);
 		pack_f32((const float *)work, n, in, nr, NULL, dst);
 	} else {
 		pack_u16((const uint16_t *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
@@ -126,7 +133,7 @@ group_at(const struct tc_tensor *w, size_t row, size_t g, size_t groups)
 static float
 number_at(enum tc_dtype dtype, const void *p, size_t i)
 {
-	return dtype == TC_F16 ? tc_f32_from_f16(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+	return dtype == TC_F32 ? ((const float *)p)[i] : tc_f32_from_f16(((const uint16_t *)p)[i]);
 }
 
 /* Scales and shifts, [panel][groups][nr]. */
@@ -136,7 +143,7 @@ pack_scales(struct pack *k, struct tc_matrix *m, struct tc_err *err)
 	const struct tc_tensor *w = k->w;
 	const struct tc_format *f = &w->format;
 	size_t nr = tc_kernels()->nr, panels = panels_of(m), n = panels * m->groups * nr;
-	const void *scales = w->part[1].data, *zeros = w->nparts > 2 ? w->part[2].data : NULL;
+	const void *scales = w->part[1].data, *zeros = w->part[2].data;
 	float centre = (float)(1 << (f->bits - 1));
 
 	m->half = f->dtype == TC_F16;
@@ -161,12 +168,12 @@ pack_scales(struct pack *k, struct tc_matrix *m, struct tc_err *err)
 			if (m->half)
 				((uint16_t *)k->l->scale.p)[to] = ((const uint16_t *)scales)[from];
 			else
-				((float *)k->l->scale.p)[to] = ((const float *)scales)[from];
+				((float *)k->l->scale.p)[to] = f->dtype == TC_F32 ? ((const float *)scales)[from] : tc_tensor_scale(w, from);
 			if (m->shift == TC_SHIFT_ZERO) {
 				((int8_t *)k->l->zero.p)[to] = (int8_t)(tc_packed_at(zeros, from, f->bits) - (int)centre);
 			} else if (m->shift == TC_SHIFT_MIN) {
 				/* s q + min = s c + (s centre + min); the product is exact in double. */
-				double s = (double)number_at(f->dtype, scales, from);
+				double s = (double)tc_tensor_scale(w, from);
 
 				((float *)k->l->zero.p)[to] =
 				    (float)(s * (double)centre + (double)number_at(f->dtype, zeros, from));
@@ -251,32 +258,99 @@ words_bytes(const struct tc_matrix *codes)
 	return tc_round_up(codes->groups * tc_group_words(codes) * tc_kernels()->nr * sizeof(uint32_t), TC_ALIGN);
 }
 
+static int
+take_sparse(struct tc_linear_sparse *to, const struct tc_tensor *w, size_t row0, size_t nrows, struct tc_err *err)
+{
+	size_t from = tc_tensor_sparse_before(w, row0), n;
+
+	free(to->first);
+	free(to->column);
+	free(to->value);
+	*to = (struct tc_linear_sparse){0};
+	if (w->sparse == 0)
+		return 0;
+	to->first = tc_alloc(nrows + 1, sizeof(*to->first), err);
+	if (!to->first)
+		return -1;
+	to->first[0] = 0;
+	for (size_t j = 0; j < nrows; j++)
+		to->first[j + 1] = to->first[j] + tc_tensor_sparse_count(w, row0 + j);
+	n = to->first[nrows];
+	to->column = tc_alloc(n, sizeof(*to->column), err);
+	to->value = tc_alloc(n, sizeof(*to->value), err);
+	if (!to->column || !to->value)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		to->column[i] = (uint32_t)tc_tensor_sparse_column(w, from + i);
+		to->value[i] = tc_tensor_sparse_value(w, from + i);
+	}
+	return 0;
+}
+
+static int
+take_ops(struct tc_linear *l, const struct tc_tensor *w, struct tc_err *err)
+{
+	struct tc_input_ops from = tc_tensor_input_ops(w);
+
+	free(l->input_scale);
+	l->input_scale = NULL;
+	l->nops = from.n;
+	memcpy(l->op, from.op, sizeof(l->op));
+	if (from.scale) {
+		l->input_scale = tc_alloc(l->m.in, sizeof(*l->input_scale), err);
+		if (!l->input_scale)
+			return -1;
+		memcpy(l->input_scale, from.scale, l->m.in * sizeof(*l->input_scale));
+	}
+	return 0;
+}
+
+/* Keeps w as it is and room for a panel. */
+static int
+keep_source(struct tc_linear *l, const struct tc_tensor *w, size_t row0, struct tc_pool *pool, struct tc_err *err)
+{
+	size_t panel = l->m.panel_bytes / sizeof(float);
+
+	if (tc_kept_set(&l->source, w, false, err) < 0)
+		return -1;
+	l->row0 = row0;
+	l->threads = tc_pool_threads(pool);
+	free(l->unpacked);
+	l->unpacked = tc_alloc((size_t)l->threads, 2 * panel * sizeof(float), err);
+	return l->unpacked ? 0 : -1;
+}
+
 int
 tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, enum tc_linear_use use,
     struct tc_pool *pool, struct tc_err *err)
 {
 	size_t nr = tc_kernels()->nr;
 	struct pack k = { .w = w, .l = l, .row0 = row0 };
-	bool packed = w->format.encoding != TC_DENSE;
+	bool packed = has_codes(w), numbers = w->format.encoding == TC_DENSE && w->residual.bits == 0;
 
 	assert(row0 + nrows <= tc_tensor_rows(w));
+	tc_kept_free(&l->source);
 	l->m = (struct tc_matrix){ .in = tc_tensor_cols(w), .out = nrows, .groups = 1 };
-	l->m.type = dense_type(&w->format, l->m.in, nrows, use);
+	l->m.type = numbers ? dense_type(&w->format, l->m.in, nrows, use) : TC_PANEL_F32;
+	if (take_sparse(&l->sparse, w, row0, nrows, err) < 0 || take_ops(l, w, err) < 0)
+		return -1;
 	if (packed) {
 		if (describe_codes(&k, err) < 0)
 			return -1;
 		choose_form(&k, use);
 		k.work_bytes = tc_round_up(nr * l->m.in, TC_ALIGN) + words_bytes(&k.codes);
-	} else if (w->format.dtype != TC_F32 && l->m.type == TC_PANEL_F32) {
+	} else if (!numbers || (w->format.dtype != TC_F32 && l->m.type == TC_PANEL_F32)) {
 		k.work_bytes = nr * l->m.in * sizeof(float);
 	}
+	l->m.panel_bytes = l->m.type == TC_PANEL_CODES ? words_bytes(&l->m) :
+	    tc_round_up(l->m.in * nr * tc_panel_bytes[l->m.type], TC_ALIGN);
+	if (!packed && !numbers && use == TC_LINEAR_FEW)
+		return keep_source(l, w, row0, pool, err);
 	if (k.work_bytes) {
 		k.work = tc_alloc((size_t)tc_pool_threads(pool), k.work_bytes, err);
 		if (!k.work)
 			return -1;
 	}
-	l->m.panel_bytes = l->m.type == TC_PANEL_CODES ? words_bytes(&l->m) :
-	    tc_round_up(l->m.in * nr * tc_panel_bytes[l->m.type], TC_ALIGN);
 	if (tc_room(&l->panels.p, &l->panels.size_bytes, panels_of(&l->m) * l->m.panel_bytes, err) < 0) {
 		free(k.work);
 		return -1;
@@ -334,7 +408,7 @@ transposed_type(size_t nparts, const struct tc_row_range *part, size_t in, size_
 	const struct tc_format *f = &part[0].w->format;
 
 	for (size_t i = 0; i < nparts; i++)
-		if (part[i].w->format.encoding != TC_DENSE || part[i].w->format.dtype != f->dtype)
+		if (!tc_tensor_is_dense(part[i].w) || part[i].w->format.dtype != f->dtype)
 			return TC_PANEL_F32;
 	return dense_type(f, in, out, TC_LINEAR_MANY);
 }
@@ -384,6 +458,12 @@ tc_linear_free(struct tc_linear *l)
 	free(l->scale.p);
 	free(l->zero.p);
 	free(l->bias);
+	free(l->sparse.first);
+	free(l->sparse.column);
+	free(l->sparse.value);
+	free(l->unpacked);
+	free(l->input_scale);
+	tc_kept_free(&l->source);
 	*l = (struct tc_linear){0};
 }
 
@@ -392,7 +472,7 @@ tc_linear_free(struct tc_linear *l)
 size_t
 tc_linear_work(size_t in, size_t rows)
 {
-	return TC_LINEARS_MAX * rows * (in / TC_GROUP_WIDE + 1);
+	return rows * in + TC_LINEARS_MAX * rows * (in / TC_GROUP_WIDE + 1);
 }
 
 struct run {
@@ -405,11 +485,42 @@ struct run {
 };
 
 static void
+add_sparse(const struct tc_product *p, size_t rows, size_t first, size_t end, const float *x, size_t ldx)
+{
+	const struct tc_linear_sparse *s = &p->l->sparse;
+
+	for (size_t j = first; s->first && j < end; j++)
+		for (size_t i = s->first[j]; i < s->first[j + 1]; i++)
+			for (size_t r = 0; r < rows; r++)
+				p->y[r * p->ldy + j] += s->value[i] * x[r * ldx + s->column[i]];
+}
+
+static void
 add_bias(const struct tc_product *p, size_t rows, size_t first, size_t end)
 {
 	for (size_t r = 0; p->l->bias && r < rows; r++)
 		for (size_t j = first; j < end; j++)
 			p->y[r * p->ldy + j] += p->l->bias[j];
+}
+
+/* Panels p0 .. p0+n-1, each unpacked for this product. */
+static void
+run_source(const struct run *r, const struct tc_product *p, size_t p0, size_t n, int worker)
+{
+	const struct tc_linear *l = p->l;
+	size_t nr = tc_kernels()->nr, panel = l->m.panel_bytes / sizeof(float);
+	float *to = l->unpacked + (size_t)worker * 2 * panel, *rows = to + panel;
+
+	assert(worker < l->threads);
+	for (size_t i = p0; i < p0 + n; i++) {
+		struct tc_matrix m = l->m;   /* of one panel */
+
+		m.panels = to;
+		m.out = tc_min(nr, l->m.out - i * nr);
+		tc_tensor_read_bulk(&l->source.t, l->row0 + i * nr, m.out, rows);
+		pack_f32(rows, m.out, m.in, nr, NULL, to);
+		tc_kernels()->matmul(&m, 0, 1, r->rows, r->x, r->ldx, NULL, p->y + i * nr, p->ldy);
+	}
 }
 
 static void
@@ -419,13 +530,16 @@ run_unit(void *ctx, size_t u, int worker)
 	size_t nr = tc_kernels()->nr, i = 0, p0, n;
 	const struct tc_product *p;
 
-	(void)worker;
 	while (u >= r->first[i + 1])
 		i++;
 	p = &r->p[i];
 	p0 = (u - r->first[i]) * r->unit;
 	n = tc_min(r->unit, panels_of(&p->l->m) - p0);
-	tc_kernels()->matmul(&p->l->m, p0, n, r->rows, r->x, r->ldx, r->sums[i], p->y, p->ldy);
+	if (p->l->source.there)
+		run_source(r, p, p0, n, worker);
+	else
+		tc_kernels()->matmul(&p->l->m, p0, n, r->rows, r->x, r->ldx, r->sums[i], p->y, p->ldy);
+	add_sparse(p, r->rows, p0 * nr, tc_min((p0 + n) * nr, p->l->m.out), r->x, r->ldx);
 	add_bias(p, r->rows, p0 * nr, tc_min((p0 + n) * nr, p->l->m.out));
 }
 
@@ -441,14 +555,13 @@ unit_panels(size_t panels, struct tc_pool *pool)
 	return threads == 1 ? panels : tc_max(n >= ENOUGH ? n : (panels + threads - 1) / threads, LEAST);
 }
 
-void
-tc_linears_run(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *work,
+static void
+run_products(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *work,
     struct tc_pool *pool)
 {
 	struct run r = { .p = p, .rows = rows, .ldx = ldx, .x = x };
 	size_t panels = 0;
 
-	assert(n <= TC_LINEARS_MAX);
 	for (size_t i = 0; i < n; i++)
 		panels += panels_of(&p[i].l->m);
 	r.unit = unit_panels(panels, pool);
@@ -467,6 +580,36 @@ tc_linears_run(size_t n, const struct tc_product *p, size_t rows, const float *x
 		work += rows * m->groups;
 	}
 	tc_pool_run(pool, r.first[n], run_unit, &r);
+}
+
+static struct tc_input_ops
+ops_of(const struct tc_linear *l)
+{
+	return (struct tc_input_ops){ l->nops, l->op, l->input_scale };
+}
+
+void
+tc_linears_run(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *work,
+    struct tc_pool *pool)
+{
+	assert(n <= TC_LINEARS_MAX);
+	for (size_t i = 0, end; i < n; i = end) {
+		struct tc_input_ops ops = ops_of(p[i].l), next;
+		size_t in = p[i].l->m.in;
+
+		for (end = i + 1; end < n; end++) {
+			next = ops_of(p[end].l);
+			if (!tc_input_ops_same(&ops, &next, in))
+				break;
+		}
+		if (ops.n == 0) {
+			run_products(end - i, p + i, rows, x, ldx, work + rows * in, pool);
+			continue;
+		}
+		for (size_t r = 0; r < rows; r++)
+			tc_input_ops_apply(&ops, in, x + r * ldx, work + r * in);
+		run_products(end - i, p + i, rows, work, in, work + rows * in, pool);
+	}
 }
 
 void

@@ -4,13 +4,18 @@
  * the numbers are unpacked once, since every tile of rows reads them; for few
  * (decoding) packed weights stay packed, since reading them from memory is
  * what costs.  Both give the same bits (struct tc_matrix); where a CPU kind has
- * other sums for codes than for numbers, codes they stay. */
+ * other sums for codes than for numbers, codes they stay.  Formats that the
+ * kernels do not know stay as they are in the tensor, for few rows, and are
+ * unpacked panel by panel at every product.  Sparse numbers are multiplied by
+ * themselves, after the rest; input ops are done first, once for layers that
+ * have the same. */
 #ifndef TC_MODEL_LINEAR_H
 #define TC_MODEL_LINEAR_H
 
 #include "base/thread.h"
 #include "kernel/kernel.h"
-#include "tensor/tensor.h"
+#include "tensor/input_op.h"
+#include "tensor/kept.h"
 
 enum tc_linear_use { TC_LINEAR_MANY, TC_LINEAR_FEW };
 
@@ -23,6 +28,20 @@ struct tc_linear {
 	} panels, scale, zero;
 	float table[256];
 	float *bias;            /* [out] or NULL */
+	/* Numbers apart: those of output j are first[j] .. first[j+1]-1. */
+	struct tc_linear_sparse {
+		size_t *first;
+		uint32_t *column;
+		float *value;
+	} sparse;               /* first NULL: none */
+	/* Unpacked at every product: */
+	struct tc_kept source;
+	size_t row0;
+	float *unpacked;        /* [threads][2][in][nr] */
+	int threads;
+	int nops;
+	struct tc_input_op op[TC_INPUT_OPS_MAX];
+	uint16_t *input_scale;
 };
 
 /* From rows row0 .. row0+nrows-1 of w, which is not needed afterwards.

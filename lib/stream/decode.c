@@ -496,46 +496,55 @@ get_stat(const msgpack_object *head, const struct tc_header *h, struct tc_store 
 }
 
 static int
-zero_find(const char *name, size_t len)
+word_find(const char *const *words, int n, const char *name, size_t len)
 {
-	for (int i = 0; i < TC_ZEROS; i++)
-		if (strlen(tc_zero_names[i]) == len && memcmp(tc_zero_names[i], name, len) == 0)
+	for (int i = 0; i < n; i++)
+		if (strlen(words[i]) == len && memcmp(words[i], name, len) == 0)
 			return i;
 	return -1;
 }
 
 static int
-get_format(const msgpack_object *head, struct tc_format *f, struct tc_err *err)
+zero_find(const char *name, size_t len)
 {
-	const msgpack_object *m = get(head, "format", MSGPACK_OBJECT_MAP, err);
-	char encoding[TC_NAME_MAX];
-	uint64_t bits = 0;
-	int dtype, zero;
+	return word_find(tc_zero_names, TC_ZEROS, name, len);
+}
 
-	if (!m || tc_head_check(m, err) < 0 || get_name(m, "encoding", encoding, err) < 0)
+static int
+encoding_find(const char *name, size_t len)
+{
+	return word_find(tc_encoding_names, TC_ENCODINGS, name, len);
+}
+
+static int
+input_op_find(const char *name, size_t len)
+{
+	return word_find(tc_input_op_names, TC_OPS, name, len);
+}
+
+static int
+get_format(const msgpack_object *head, const char *key, struct tc_format *f, struct tc_err *err)
+{
+	const msgpack_object *m = get(head, key, MSGPACK_OBJECT_MAP, err);
+	uint64_t bits = 0, vector = 0, stages = 0;
+	int encoding, dtype, zero = TC_ZERO_NONE;
+	const char *type;
+
+	if (!m || tc_head_check(m, err) < 0 || get_word(m, "encoding", encoding_find, &encoding, err) < 0)
 		return -1;
-	*f = (struct tc_format){0};
-	if (strcmp(encoding, "dense") == 0) {
-		if (get_word(m, "dtype", tc_dtype_find, &dtype, err) < 0)
-			return -1;
-		f->encoding = TC_DENSE;
-	} else if (strcmp(encoding, "uniform") == 0) {
-		if (get_uint(m, "bits", 8, &bits, err) < 0 || get_uint(m, "group", UINT64_MAX, &f->group, err) < 0 ||
-		    get_word(m, "zero", zero_find, &zero, err) < 0 || get_word(m, "scale", tc_dtype_find, &dtype, err) < 0)
-			return -1;
-		f->encoding = TC_UNIFORM;
-		f->bits = (int)bits;
-		f->zero = (enum tc_zero)zero;
-	} else if (strcmp(encoding, "codebook") == 0) {
-		if (get_uint(m, "bits", 8, &bits, err) < 0 || get_uint(m, "group", UINT64_MAX, &f->group, err) < 0 ||
-		    get_word(m, "scale", tc_dtype_find, &dtype, err) < 0)
-			return -1;
-		f->encoding = TC_CODEBOOK;
-		f->bits = (int)bits;
-	} else {
-		return tc_fail(err, TC_DATA, "encoding \"%.64s\" is not known", encoding);
-	}
+	type = encoding == TC_DENSE || encoding == TC_LEVELS ? "dtype" : "scale";
+	*f = (struct tc_format){ .encoding = (enum tc_encoding)encoding };
+	if (get_word(m, type, tc_dtype_find, &dtype, err) < 0 ||
+	    (encoding != TC_DENSE && (get_uint(m, "bits", 8, &bits, err) < 0 || get_uint(m, "group", UINT64_MAX, &f->group, err) < 0)) ||
+	    (encoding == TC_UNIFORM && get_word(m, "zero", zero_find, &zero, err) < 0) ||
+	    (encoding == TC_PRODUCT && (get_uint(m, "vector", TC_VECTOR_MAX, &vector, err) < 0 ||
+	    get_uint(m, "stages", TC_STAGES_MAX, &stages, err) < 0)))
+		return -1;
 	f->dtype = (enum tc_dtype)dtype;
+	f->bits = (int)bits;
+	f->zero = (enum tc_zero)zero;
+	f->vector = (int)vector;
+	f->stages = (int)stages;
 	return 0;
 }
 
@@ -560,15 +569,50 @@ get_shape(const msgpack_object *head, struct tc_tensor *t, struct tc_err *err)
 /* The operations that stand between a tensor and its input change every
  * number: a list that this version cannot follow must not pass. */
 static int
-check_input_ops(const msgpack_object *head, struct tc_err *err)
+get_input_ops(const msgpack_object *head, struct tc_tensor *t, struct tc_err *err)
 {
 	const msgpack_object_array *ops = get_array(head, "input_ops", err);
 
 	if (!ops)
 		return -1;
-	if (ops->size > 0)
-		return tc_fail(err, TC_DATA, "\"input_ops\" are not known to this version");
+	if (ops->size > TC_INPUT_OPS_MAX)
+		return tc_fail(err, TC_DATA, "more than %d \"input_ops\"", TC_INPUT_OPS_MAX);
+	for (uint32_t i = 0; i < ops->size; i++) {
+		const msgpack_object *m = &ops->ptr[i];
+		struct tc_input_op *op = &t->op[i];
+		int kind;
+
+		if (m->type != MSGPACK_OBJECT_MAP)
+			return tc_fail(err, TC_DATA, "\"input_ops\" must hold maps");
+		if (tc_head_check(m, err) < 0 || get_word(m, "op", input_op_find, &kind, err) < 0 ||
+		    (kind == TC_OP_HADAMARD && (get_uint(m, "block", UINT64_MAX, &op->block, err) < 0 ||
+		    get_uint(m, "seed", UINT64_MAX, &op->seed, err) < 0)))
+			return -1;
+		op->kind = (enum tc_input_op_kind)kind;
+	}
+	t->nops = (int)ops->size;
 	return 0;
+}
+
+/* What a tensor has only sometimes. */
+static int
+get_extras(const msgpack_object *head, struct tc_tensor *t, struct tc_err *err)
+{
+	if (find(head, "codebook_of") && get_name(head, "codebook_of", t->book_of, err) < 0)
+		return -1;
+	if (find(head, "residual")) {
+		if (get_format(head, "residual", &t->residual, err) < 0)
+			return -1;
+		if (t->residual.bits == 0)
+			return tc_fail(err, TC_DATA, "a residual that is dense");
+	}
+	if (find(head, "sparse")) {
+		if (get_uint(head, "sparse", UINT64_MAX, &t->sparse, err) < 0)
+			return -1;
+		if (t->sparse == 0)
+			return tc_fail(err, TC_DATA, "\"sparse\" of none");
+	}
+	return get_input_ops(head, t, err);
 }
 
 static int
@@ -581,8 +625,8 @@ get_tensor(const msgpack_object *head, const struct tc_header *h, struct tc_stor
 	    get_role(head, &t->role, &t->bias, err) < 0 ||
 	    get_block(head, &t->block, err) < 0 ||
 	    get_shape(head, t, err) < 0 ||
-	    get_format(head, &t->format, err) < 0 ||
-	    check_input_ops(head, err) < 0 ||
+	    get_format(head, "format", &t->format, err) < 0 ||
+	    get_extras(head, t, err) < 0 ||
 	    tc_tensor_layout(t, err) < 0)
 		return -1;
 	if (t->nparts != r->nparts)

@@ -158,22 +158,37 @@ put_stat(msgpack_packer *k, const struct tc_stat *t)
 }
 
 static void
-put_format(msgpack_packer *k, const struct tc_format *f)
+put_format(msgpack_packer *k, const char *key, const struct tc_format *f)
 {
-	put_str(k, "format");
+	static const size_t keys[TC_ENCODINGS] = { 2, 5, 4, 4, 6 };
+
+	put_str(k, key);
+	msgpack_pack_map(k, keys[f->encoding]);
+	put_key_str(k, "encoding", tc_encoding_names[f->encoding]);
 	if (f->encoding == TC_DENSE) {
-		msgpack_pack_map(k, 2);
-		put_key_str(k, "encoding", "dense");
 		put_key_str(k, "dtype", tc_dtypes[f->dtype].name);
 		return;
 	}
-	msgpack_pack_map(k, f->encoding == TC_UNIFORM ? 5 : 4);
-	put_key_str(k, "encoding", f->encoding == TC_UNIFORM ? "uniform" : "codebook");
 	put_key_int(k, "bits", f->bits);
 	put_key_uint(k, "group", f->group);
 	if (f->encoding == TC_UNIFORM)
 		put_key_str(k, "zero", tc_zero_names[f->zero]);
-	put_key_str(k, "scale", tc_dtypes[f->dtype].name);
+	put_key_str(k, f->encoding == TC_LEVELS ? "dtype" : "scale", tc_dtypes[f->dtype].name);
+	if (f->encoding == TC_PRODUCT) {
+		put_key_int(k, "vector", f->vector);
+		put_key_int(k, "stages", f->stages);
+	}
+}
+
+static void
+put_input_op(msgpack_packer *k, const struct tc_input_op *op)
+{
+	msgpack_pack_map(k, op->kind == TC_OP_HADAMARD ? 3 : 1);
+	put_key_str(k, "op", tc_input_op_names[op->kind]);
+	if (op->kind == TC_OP_HADAMARD) {
+		put_key_uint(k, "block", op->block);
+		put_key_uint(k, "seed", op->seed);
+	}
 }
 
 static void
@@ -186,9 +201,17 @@ put_tensor(msgpack_packer *k, const struct tc_tensor *t)
 	msgpack_pack_array(k, (size_t)t->ndim);
 	for (int i = 0; i < t->ndim; i++)
 		msgpack_pack_uint64(k, t->shape[i]);
-	put_format(k, &t->format);
+	put_format(k, "format", &t->format);
+	if (t->book_of[0])
+		put_key_str(k, "codebook_of", t->book_of);
+	if (t->residual.bits)
+		put_format(k, "residual", &t->residual);
+	if (t->sparse)
+		put_key_uint(k, "sparse", t->sparse);
 	put_str(k, "input_ops");
-	msgpack_pack_array(k, 0);
+	msgpack_pack_array(k, (size_t)t->nops);
+	for (int i = 0; i < t->nops; i++)
+		put_input_op(k, &t->op[i]);
 }
 
 /* How many keys a record has of its own, beside kind, critical and parts. */
@@ -198,6 +221,8 @@ own_keys(const struct tc_record *r)
 	static const size_t of_kind[TC_KIND_OTHER] = { 1, 4, 9, 7, 2 };
 	size_t n = of_kind[r->kind];
 
+	if (r->kind == TC_KIND_TENSOR)
+		n += (size_t)(r->u.tensor.book_of[0] != 0) + (r->u.tensor.residual.bits != 0) + (r->u.tensor.sparse != 0);
 	if (r->kind == TC_KIND_STAT)
 		n += (size_t)tc_stat_is_of_tensor(r->u.stat.kind) + (r->u.stat.kind == TC_STAT_FISHER_GROUP);
 	return n;

@@ -19,6 +19,14 @@
 static const char abort_magic[] = "\x84\xa4" "kind" "\xa5" "abort";
 _Static_assert(sizeof(abort_magic) - 1 < MAGIC_BYTES, "the beginning must be long enough to tell");
 
+/* A codebook that later tensors may use. */
+struct book {
+	struct book *next;
+	char name[TC_NAME_MAX];      /* of the tensor that brought it */
+	struct tc_format format;
+	uint16_t number[];
+};
+
 struct reader {
 	struct tc_source s;
 	struct tc_input in;
@@ -31,6 +39,7 @@ struct reader {
 	XXH3_state_t *hash, *hashes;  /* of the record, of all record hashes */
 	struct tc_end end;            /* what the end record must say */
 	struct tc_buf end_bytes;
+	struct book *books;
 	void *names;                  /* a tree (tsearch(3)) of names seen */
 	uint64_t at;                  /* offset of the current record's head */
 	char what[TC_KIND_NAME_MAX + TC_NAME_MAX + 2]; /* "tensor x", for messages */
@@ -264,6 +273,49 @@ check_name(struct reader *r, const struct tc_record *rec, struct tc_err *err)
 }
 
 static int
+keep_book(struct reader *r, const struct tc_tensor *t, struct tc_err *err)
+{
+	size_t bytes = tc_format_book_bytes(&t->format);
+	struct book *b = tc_alloc(1, sizeof(*b) + bytes, err);
+
+	if (!b)
+		return -1;
+	memcpy(b->name, t->name, sizeof(b->name));
+	b->format = t->format;
+	memcpy(b->number, tc_tensor_book(t), bytes);
+	b->next = r->books;
+	r->books = b;
+	return 0;
+}
+
+static int
+find_book(const struct reader *r, struct tc_tensor *t, struct tc_err *err)
+{
+	for (const struct book *b = r->books; b; b = b->next)
+		if (strcmp(b->name, t->book_of) == 0) {
+			if (b->format.bits != t->format.bits || b->format.vector != t->format.vector || b->format.stages != t->format.stages)
+				return tc_fail(err, TC_DATA, "the codebook of %s is not one for its codes", t->book_of);
+			t->book = b->number;
+			return 0;
+		}
+	return tc_fail(err, TC_DATA, "uses the codebook of %s, which did not come before it", t->book_of);
+}
+
+/* What the bytes of a tensor's parts have to do with each other and with
+ * those of tensors before. */
+static int
+check_tensor(struct reader *r, struct tc_tensor *t, struct tc_err *err)
+{
+	if (r->sparing)
+		return 0;
+	if (t->sparse && tc_tensor_check_sparse(t, err) < 0)
+		return -1;
+	if (t->book_of[0])
+		return find_book(r, t, err);
+	return t->format.encoding == TC_PRODUCT ? keep_book(r, t, err) : 0;
+}
+
+static int
 read_record(struct reader *r, const char *kind, struct tc_record *rec, struct tc_err *err)
 {
 	const char *name;
@@ -280,7 +332,8 @@ read_record(struct reader *r, const char *kind, struct tc_record *rec, struct tc
 	XXH3_64bits_update(r->hash, r->head.p, r->head.n);
 	r->sparing = r->s.mapped && r->s.spare_payloads &&
 	    !(rec->kind == TC_KIND_STAT && rec->u.stat.kind == TC_STAT_FISHER);
-	if (read_parts(r, rec, err) < 0 || read_hash(r, !r->sparing, err) < 0)
+	if (read_parts(r, rec, err) < 0 || read_hash(r, !r->sparing, err) < 0 ||
+	    (rec->kind == TC_KIND_TENSOR && check_tensor(r, &rec->u.tensor, err) < 0))
 		return -1;
 	rec->raw = r->head.p;
 	rec->raw_bytes = r->head.n;
@@ -366,6 +419,12 @@ reader_close(struct tc_source *s)
 		r->kept = a->next;
 		tc_area_free(a);
 		free(a);
+	}
+	while (r->books) {
+		struct book *b = r->books;
+
+		r->books = b->next;
+		free(b);
 	}
 	tc_area_free(&r->area);
 	tdestroy(r->names, free);

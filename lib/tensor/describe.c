@@ -6,8 +6,7 @@
 void
 tc_format_describe(const struct tc_format *f, char buf[TC_FORMAT_CHARS])
 {
-	bool uniform = f->encoding == TC_UNIFORM;
-	char group[24];
+	char group[24], more[32] = "";
 
 	if (f->encoding == TC_DENSE) {
 		snprintf(buf, TC_FORMAT_CHARS, "%s", tc_dtypes[f->dtype].name);
@@ -17,6 +16,28 @@ tc_format_describe(const struct tc_format *f, char buf[TC_FORMAT_CHARS])
 		snprintf(group, sizeof(group), "%s", f->group == TC_GROUP_ROW ? "row" : "tensor");
 	else
 		snprintf(group, sizeof(group), "g%" PRIu64, f->group);
-	snprintf(buf, TC_FORMAT_CHARS, "%s %d bit %s%s%s %s", uniform ? "uniform" : "codebook", f->bits, group,
-	    uniform ? " " : "", uniform ? tc_zero_names[f->zero] : "", tc_dtypes[f->dtype].name);
+	if (f->encoding == TC_UNIFORM)
+		snprintf(more, sizeof(more), " %s", tc_zero_names[f->zero]);
+	else if (f->encoding == TC_PRODUCT)
+		snprintf(more, sizeof(more), " x%d of %d", f->stages, f->vector);
+	snprintf(buf, TC_FORMAT_CHARS, "%s %d bit%s %s%s %s", tc_encoding_names[f->encoding], f->bits,
+	    f->encoding == TC_PRODUCT ? more : "", group, f->encoding == TC_PRODUCT ? "" : more, tc_dtypes[f->dtype].name);
+}
+
+void
+tc_tensor_describe(const struct tc_tensor *t, char buf[TC_TENSOR_CHARS])
+{
+	char format[TC_FORMAT_CHARS];
+	size_t n;
+
+	tc_format_describe(&t->format, format);
+	n = (size_t)snprintf(buf, TC_TENSOR_CHARS, "%s", format);
+	if (t->residual.bits) {
+		tc_format_describe(&t->residual, format);
+		n += (size_t)snprintf(buf + n, TC_TENSOR_CHARS - n, " + %s", format);
+	}
+	if (t->sparse)
+		n += (size_t)snprintf(buf + n, TC_TENSOR_CHARS - n, " + %" PRIu64 " sparse", t->sparse);
+	for (int i = 0; i < t->nops; i++)
+		n += (size_t)snprintf(buf + n, TC_TENSOR_CHARS - n, "%s%s", i ? ", " : " after ", tc_input_op_names[t->op[i].kind]);
 }

@@ -37,8 +37,7 @@ unpacked(struct tc_kept *k, const struct tc_tensor *from, struct tc_err *err)
 {
 	tc_kept_free(k);
 	k->t = *from;
-	k->t.format = (struct tc_format){ .encoding = TC_DENSE, .dtype = TC_F32 };
-	if (tc_tensor_layout(&k->t, err) < 0)
+	if (tc_tensor_make_dense(&k->t, TC_F32, err) < 0)
 		return -1;
 	k->owned = tc_alloc(tc_tensor_bytes(&k->t), 1, err);
 	if (!k->owned)
@@ -54,7 +53,7 @@ tc_kept_zeroed(struct tc_kept *k, const struct tc_tensor *from, size_t n, const 
 {
 	size_t size_bytes;
 
-	if ((from->format.encoding == TC_DENSE ? tc_kept_set(k, from, false, err) : unpacked(k, from, err)) < 0)
+	if ((tc_tensor_is_dense(from) ? tc_kept_set(k, from, false, err) : unpacked(k, from, err)) < 0)
 		return -1;
 	size_bytes = tc_dtypes[k->t.format.dtype].size_bytes;
 	for (size_t i = 0; i < n; i++)

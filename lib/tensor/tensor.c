@@ -3,12 +3,15 @@
 #include <assert.h>
 #include <string.h>
 
+#include "tensor/input_op.h"
+
 const struct tc_dtype_info tc_dtypes[TC_DTYPES] = {
 	[TC_F32] = { "f32", 4 },
 	[TC_F16] = { "f16", 2 },
 	[TC_BF16] = { "bf16", 2 },
 	[TC_F64] = { "f64", 8 },
 	[TC_U32] = { "u32", 4 },
+	[TC_U8] = { "u8", 1 },
 };
 
 const char *const tc_role_names[TC_ROLES] = {
@@ -22,6 +25,8 @@ const char *const tc_role_names[TC_ROLES] = {
 const char *const tc_part_words[2] = { "weight", "bias" };
 const char *const tc_site_names[TC_SITES] = { "attn_in", "attn_out", "mlp_in", "mlp_mid", "head_in" };
 const char *const tc_zero_names[TC_ZEROS] = { "none", "int", "min" };
+const char *const tc_encoding_names[TC_ENCODINGS] = { "dense", "uniform", "codebook", "levels", "product" };
+const char *const tc_input_op_names[TC_OPS] = { "scale", "hadamard" };
 
 static bool
 same(const char *name, const char *s, size_t len)
@@ -127,6 +132,27 @@ tc_tensor_bytes(const struct tc_tensor *t)
 	return n;
 }
 
+bool
+tc_tensor_is_plain(const struct tc_tensor *t)
+{
+	return t->residual.bits == 0 && t->sparse == 0 && t->nops == 0;
+}
+
+bool
+tc_tensor_is_dense(const struct tc_tensor *t)
+{
+	return t->format.encoding == TC_DENSE && tc_tensor_is_plain(t);
+}
+
+const struct tc_part *
+tc_tensor_part(const struct tc_tensor *t, const char *name)
+{
+	for (int i = 0; i < t->nparts; i++)
+		if (strcmp(t->part[i].name, name) == 0)
+			return &t->part[i];
+	return NULL;
+}
+
 size_t
 tc_format_row_groups(const struct tc_format *f, size_t cols)
 {
@@ -135,39 +161,124 @@ tc_format_row_groups(const struct tc_format *f, size_t cols)
 	return (cols + f->group - 1) / f->group;
 }
 
+size_t
+tc_format_groups(const struct tc_format *f, size_t rows, size_t cols)
+{
+	return f->group == TC_GROUP_TENSOR ? 1 : rows * tc_format_row_groups(f, cols);
+}
+
+size_t
+tc_format_book_bytes(const struct tc_format *f)
+{
+	return ((size_t)f->stages * (size_t)f->vector * sizeof(uint16_t)) << f->bits;
+}
+
+/* ---- layout ---- */
+
+/* Names of parts, of a tensor's format and of its residual. */
+enum part_name { CODES, SCALES, ZEROS, CODEBOOK, LEVELS, STEPS, PART_NAMES };
+static const char *const part_names[2][PART_NAMES] = {
+	{ "codes", "scales", "zeros", "codebook", "levels", "scale_steps" },
+	{ "residual_codes", "residual_scales", "residual_zeros", "residual_codebook", "residual_levels", "residual_scale_steps" },
+};
+
 static void
 add_part(struct tc_tensor *t, const char *name, size_t size_bytes)
 {
 	t->part[t->nparts++] = (struct tc_part){ .name = name, .size_bytes = size_bytes };
 }
 
+static bool
+good_format(const struct tc_format *f)
+{
+	if (f->bits < 1 || f->bits > 8 || f->zero >= TC_ZEROS || (f->zero != TC_ZERO_NONE && f->encoding != TC_UNIFORM))
+		return false;
+	if (f->encoding == TC_PRODUCT && (f->vector < 2 || f->vector > TC_VECTOR_MAX || f->stages < 1 || f->stages > TC_STAGES_MAX))
+		return false;
+	return f->dtype == TC_F16 || f->dtype == TC_F32 || (f->dtype == TC_U8 && f->encoding != TC_LEVELS);
+}
+
+/* Bytes of a row's codes; false when they cannot be counted. */
+static bool
+row_bytes(const struct tc_format *f, size_t cols, size_t *bytes)
+{
+	size_t codes = f->encoding == TC_PRODUCT ? (cols + (size_t)f->vector - 1) / (size_t)f->vector : cols, bits;
+
+	if (tc_mul_over(codes, (size_t)f->bits, &bits) || bits > SIZE_MAX - 7)
+		return false;
+	*bytes = (bits + 7) / 8;
+	return f->encoding != TC_PRODUCT || !tc_mul_over(*bytes, (size_t)f->stages, bytes);
+}
+
 /* Codes and scales, and what the encoding has beside them. */
 static int
-layout_packed(struct tc_tensor *t, size_t rows, size_t cols, struct tc_err *err)
+layout_packed(struct tc_tensor *t, const struct tc_format *f, bool own_book, struct tc_err *err)
 {
-	const struct tc_format *f = &t->format;
-	size_t groups, row_bits, codes, scales;
+	size_t rows = tc_tensor_rows(t), cols = tc_tensor_cols(t), groups, codes, scales;
+	const char *const *name = part_names[f != &t->format];
 
-	if (f->bits < 1 || f->bits > 8 || (f->dtype != TC_F16 && f->dtype != TC_F32) || f->zero >= TC_ZEROS)
+	if (!good_format(f))
 		return tc_fail(err, TC_DATA, "%s: a bad packed format", t->name);
 	groups = f->group == TC_GROUP_TENSOR ? 1 : tc_format_row_groups(f, cols);
-	if (f->group != TC_GROUP_TENSOR && tc_mul_over(rows, groups, &groups))
-		goto large;
-	if (tc_mul_over(cols, (size_t)f->bits, &row_bits) || row_bits > SIZE_MAX - 7 ||
-	    tc_mul_over(rows, (row_bits + 7) / 8, &codes) ||
+	if ((f->group != TC_GROUP_TENSOR && tc_mul_over(rows, groups, &groups)) ||
+	    !row_bytes(f, cols, &codes) || tc_mul_over(rows, codes, &codes) ||
 	    tc_mul_over(groups, tc_dtypes[f->dtype].size_bytes, &scales))
-		goto large;
-	add_part(t, "codes", codes);
-	add_part(t, "scales", scales);
+		return tc_fail(err, TC_DATA, "%s: its shape is too large", t->name);
+	add_part(t, name[CODES], codes);
+	if (f->encoding == TC_LEVELS) {
+		if (tc_mul_over(scales, (size_t)1 << f->bits, &scales))
+			return tc_fail(err, TC_DATA, "%s: its shape is too large", t->name);
+		add_part(t, name[LEVELS], scales);
+		return 0;
+	}
+	add_part(t, name[SCALES], scales);
 	if (f->encoding == TC_CODEBOOK)
-		add_part(t, "codebook", sizeof(float) << f->bits);
+		add_part(t, name[CODEBOOK], sizeof(float) << f->bits);
+	else if (f->encoding == TC_PRODUCT && own_book)
+		add_part(t, name[CODEBOOK], tc_format_book_bytes(f));
 	else if (f->zero == TC_ZERO_INT)
-		add_part(t, "zeros", tc_packed_bytes(groups, f->bits));
+		add_part(t, name[ZEROS], tc_packed_bytes(groups, f->bits));
 	else if (f->zero == TC_ZERO_MIN)
-		add_part(t, "zeros", scales);
+		add_part(t, name[ZEROS], f->dtype == TC_U8 ? groups * sizeof(uint16_t) : scales);
+	if (f->dtype == TC_U8)
+		add_part(t, name[STEPS], (groups + TC_SCALE_BLOCK - 1) / TC_SCALE_BLOCK * 2 * sizeof(float));
 	return 0;
-large:
-	return tc_fail(err, TC_DATA, "%s: its shape is too large", t->name);
+}
+
+static size_t
+column_bytes(size_t cols)
+{
+	return cols > 1 << 16 ? sizeof(uint32_t) : sizeof(uint16_t);
+}
+
+/* What stands beside the codes. */
+static int
+layout_rest(struct tc_tensor *t, struct tc_err *err)
+{
+	size_t rows = tc_tensor_rows(t), cols = tc_tensor_cols(t);
+
+	if (t->residual.bits != 0) {
+		if (t->residual.encoding != TC_UNIFORM && t->residual.encoding != TC_CODEBOOK)
+			return tc_fail(err, TC_DATA, "%s: a residual must be uniform or codebook", t->name);
+		if (layout_packed(t, &t->residual, true, err) < 0)
+			return -1;
+	}
+	if (t->sparse > 0) {
+		if (t->sparse > rows * cols)
+			return tc_fail(err, TC_DATA, "%s: more sparse numbers than it has weights", t->name);
+		add_part(t, "sparse_counts", rows * sizeof(uint16_t));
+		add_part(t, "sparse_columns", t->sparse * column_bytes(cols));
+		add_part(t, "sparse_values", t->sparse * sizeof(uint16_t));
+	}
+	if (t->nops < 0 || t->nops > TC_INPUT_OPS_MAX || (t->nops == 2 && t->op[0].kind == t->op[1].kind))
+		return tc_fail(err, TC_DATA, "%s: too many input ops", t->name);
+	for (int i = 0; i < t->nops; i++) {
+		if (tc_input_op_check(&t->op[i], cols, err) < 0)
+			return tc_err_at(err, "%s", t->name);
+		if (t->op[i].kind == TC_OP_SCALE)
+			add_part(t, "input_scale", cols * sizeof(uint16_t));
+	}
+	return 0;
 }
 
 int
@@ -185,17 +296,30 @@ tc_tensor_layout(struct tc_tensor *t, struct tc_err *err)
 	/* Elements are counted in f32 by whoever unpacks: bound that too. */
 	if (tc_mul_over(rows, cols, &n) || tc_mul_over(n, 2 * sizeof(float), &n))
 		return tc_fail(err, TC_DATA, "%s: its shape is too large", t->name);
-	switch (t->format.encoding) {
-	case TC_DENSE:
+	if (t->format.encoding >= TC_ENCODINGS)
+		return tc_fail(err, TC_DATA, "%s: an unknown encoding", t->name);
+	if (t->book_of[0] && t->format.encoding != TC_PRODUCT)
+		return tc_fail(err, TC_DATA, "%s: uses another's codebook and is not a product", t->name);
+	if (t->format.encoding != TC_DENSE) {
+		if (layout_packed(t, &t->format, !t->book_of[0], err) < 0)
+			return -1;
+	} else {
 		if (t->format.dtype != TC_F32 && t->format.dtype != TC_F16 && t->format.dtype != TC_BF16)
 			return tc_fail(err, TC_DATA, "%s: a weight's type must be f32, f16 or bf16", t->name);
 		add_part(t, "data", rows * cols * tc_dtypes[t->format.dtype].size_bytes);
-		return 0;
-	case TC_UNIFORM:
-	case TC_CODEBOOK:
-		return layout_packed(t, rows, cols, err);
 	}
-	return tc_fail(err, TC_DATA, "%s: an unknown encoding", t->name);
+	return layout_rest(t, err);
+}
+
+int
+tc_tensor_make_dense(struct tc_tensor *t, enum tc_dtype dtype, struct tc_err *err)
+{
+	t->format = (struct tc_format){ .encoding = TC_DENSE, .dtype = dtype };
+	t->residual = (struct tc_format){0};
+	t->sparse = 0;
+	t->nops = 0;
+	t->book_of[0] = '\0';
+	return tc_tensor_layout(t, err);
 }
 
 /* ---- conversions ---- */
@@ -329,28 +453,50 @@ tc_first_not_finite(enum tc_dtype dtype, const void *src, size_t n)
 	return -1;
 }
 
-/* What a part's numbers are; -1 for codes, which cannot go wrong. */
+/* What a part's numbers are; -1 for codes and counts, which cannot go wrong. */
 static int
-part_dtype(const struct tc_format *f, int part)
+part_dtype(const struct tc_tensor *t, const char *name)
 {
-	if (f->encoding == TC_DENSE)
-		return (int)f->dtype;
-	if (part == 0 || (part == 2 && f->encoding == TC_UNIFORM && f->zero == TC_ZERO_INT))
+	const struct tc_format *f = &t->format;
+	enum part_name n = PART_NAMES;
+
+	for (int i = 0; i < PART_NAMES; i++)
+		for (int residual = 0; residual < 2; residual++)
+			if (strcmp(name, part_names[residual][i]) == 0) {
+				n = (enum part_name)i;
+				f = residual ? &t->residual : f;
+			}
+	switch (n) {
+	case CODES:
 		return -1;
-	return part == 2 && f->encoding == TC_CODEBOOK ? (int)TC_F32 : (int)f->dtype;
+	case ZEROS:
+		return f->zero == TC_ZERO_INT ? -1 : f->dtype == TC_U8 ? (int)TC_F16 : (int)f->dtype;
+	case CODEBOOK:
+		return f->encoding == TC_PRODUCT ? (int)TC_F16 : (int)TC_F32;
+	case STEPS:
+		return (int)TC_F32;
+	case SCALES:
+	case LEVELS:
+		return f->dtype == TC_U8 ? -1 : (int)f->dtype;
+	default:
+		break;
+	}
+	if (strcmp(name, "data") == 0)
+		return (int)f->dtype;
+	return strcmp(name, "sparse_values") == 0 || strcmp(name, "input_scale") == 0 ? (int)TC_F16 : -1;
 }
 
 int
 tc_tensor_check_finite(const struct tc_tensor *t, struct tc_err *err)
 {
 	for (int i = 0; i < t->nparts; i++) {
-		int dtype = part_dtype(&t->format, i);
+		int dtype = part_dtype(t, t->part[i].name);
 		size_t n = dtype < 0 ? 0 : t->part[i].size_bytes / tc_dtypes[dtype].size_bytes;
 		int64_t at = dtype < 0 ? -1 : tc_first_not_finite((enum tc_dtype)dtype, t->part[i].data, n);
 
 		if (at >= 0)
 			return tc_fail(err, TC_DATA, "%s: %s %lld is NaN or infinite", t->name,
-			    t->format.encoding == TC_DENSE ? "weight" : t->part[i].name, (long long)at);
+			    strcmp(t->part[i].name, "data") == 0 ? "weight" : t->part[i].name, (long long)at);
 	}
 	return 0;
 }
@@ -418,26 +564,76 @@ tc_unpack(const uint8_t *src, size_t n, int bits, uint8_t *codes)
 
 /* ---- rows ---- */
 
+/* A packed format and its parts. */
+struct layer {
+	const struct tc_format *f;
+	const void *codes, *scales, *zeros, *book, *levels;
+	const float *steps;
+};
+
+static const void *
+data_of(const struct tc_tensor *t, const char *name)
+{
+	const struct tc_part *part = tc_tensor_part(t, name);
+
+	return part ? part->data : NULL;
+}
+
+static struct layer
+layer_of(const struct tc_tensor *t, bool residual)
+{
+	const char *const *name = part_names[residual];
+	struct layer l = { residual ? &t->residual : &t->format, data_of(t, name[CODES]), data_of(t, name[SCALES]),
+		data_of(t, name[ZEROS]), data_of(t, name[CODEBOOK]), data_of(t, name[LEVELS]), data_of(t, name[STEPS]) };
+
+	if (t->book_of[0] && !residual)
+		l.book = t->book;
+	return l;
+}
+
+const uint16_t *
+tc_tensor_book(const struct tc_tensor *t)
+{
+	return t->book_of[0] ? t->book : data_of(t, part_names[0][CODEBOOK]);
+}
+
 static float
 number(enum tc_dtype dtype, const void *src, size_t i)
 {
 	const uint16_t *h = src;
 	const float *f = src;
 
-	return dtype == TC_F16 ? tc_f32_from_f16(h[i]) : f[i];
+	return dtype == TC_F32 ? f[i] : tc_f32_from_f16(h[i]);
+}
+
+static float
+scale_of(const struct layer *l, size_t group)
+{
+	const float *step = l->steps + group / TC_SCALE_BLOCK * 2;
+
+	if (l->f->dtype != TC_U8)
+		return number(l->f->dtype, l->scales, group);
+	return step[0] + step[1] * (float)((const uint8_t *)l->scales)[group];
+}
+
+float
+tc_tensor_scale(const struct tc_tensor *t, size_t i)
+{
+	struct layer l = layer_of(t, false);
+
+	return scale_of(&l, i);
 }
 
 /* n weights of one group.  The scale times the difference, in f32. */
 static void
-dequantize_group(const struct tc_tensor *t, size_t group, const uint8_t *q, size_t n, float *out)
+dequantize_group(const struct layer *l, size_t group, const uint8_t *q, size_t n, float *out)
 {
-	const struct tc_format *f = &t->format;
-	float s = number(f->dtype, t->part[1].data, group), m;
-	const float *book;
+	const struct tc_format *f = l->f;
+	float s = scale_of(l, group), m;
+	const float *book = l->book;
 	int z;
 
 	if (f->encoding == TC_CODEBOOK) {
-		book = t->part[2].data;
 		for (size_t i = 0; i < n; i++)
 			out[i] = s * book[q[i]];
 		return;
@@ -449,12 +645,12 @@ dequantize_group(const struct tc_tensor *t, size_t group, const uint8_t *q, size
 			out[i] = s * (float)(f->bits == 1 ? 2 * q[i] - 1 : q[i] - z);
 		return;
 	case TC_ZERO_INT:
-		z = tc_packed_at(t->part[2].data, group, f->bits);
+		z = tc_packed_at(l->zeros, group, f->bits);
 		for (size_t i = 0; i < n; i++)
 			out[i] = s * (float)(q[i] - z);
 		return;
 	case TC_ZERO_MIN:
-		m = number(f->dtype, t->part[2].data, group);
+		m = number(f->dtype, l->zeros, group);
 		for (size_t i = 0; i < n; i++)
 			out[i] = s * (float)q[i] + m;
 		return;
@@ -464,40 +660,170 @@ dequantize_group(const struct tc_tensor *t, size_t group, const uint8_t *q, size
 }
 
 static void
-read_packed_row(const struct tc_tensor *t, size_t row, size_t cols, float *out)
+read_levels(const struct layer *l, size_t group, const uint8_t *q, size_t n, float *out)
 {
-	enum { PIECE = 1024 }; /* a multiple of 8: pieces start on bytes */
-	const struct tc_format *f = &t->format;
-	const uint8_t *src = (const uint8_t *)t->part[0].data + row * tc_packed_bytes(cols, f->bits);
-	size_t groups = tc_format_row_groups(f, cols);
-	size_t width = groups == 1 ? cols : f->group;
-	size_t first = f->group == TC_GROUP_TENSOR ? 0 : row * groups;
-	uint8_t codes[PIECE];
+	float level[1 << 8];
+	size_t count = (size_t)1 << l->f->bits;
 
+	for (size_t i = 0; i < count; i++)
+		level[i] = number(l->f->dtype, l->levels, group * count + i);
+	for (size_t i = 0; i < n; i++)
+		out[i] = level[q[i]];
+}
+
+enum { PIECE = 1024 }; /* a multiple of 8 and of vectors' lengths up to 16 that divide it */
+
+/* Weights c .. c+n-1 of a row, one group after another. */
+static void
+read_groups(const struct layer *l, size_t row, size_t cols, size_t c, size_t n, const uint8_t *codes, float *out)
+{
+	size_t groups = tc_format_row_groups(l->f, cols);
+	size_t width = groups == 1 ? cols : l->f->group;
+	size_t first = l->f->group == TC_GROUP_TENSOR ? 0 : row * groups;
+
+	for (size_t i = 0; i < n;) {
+		size_t g = (c + i) / width, end = tc_min((g + 1) * width - c, n);
+
+		if (l->f->encoding == TC_LEVELS)
+			read_levels(l, first + g, codes + i, end - i, out + i);
+		else if (l->f->encoding == TC_PRODUCT)
+			for (float s = scale_of(l, first + g); i < end; i++)
+				out[i] *= s;
+		else
+			dequantize_group(l, first + g, codes + i, end - i, out + i);
+		i = end;
+	}
+}
+
+/* The sums of a row's vectors, before scales. */
+static void
+read_vectors(const struct layer *l, const uint8_t *src, size_t cols, float *out)
+{
+	size_t d = (size_t)l->f->vector, count = (cols + d - 1) / d, entries = (size_t)1 << l->f->bits;
+	const uint16_t *book = l->book;
+
+	for (int stage = 0; stage < l->f->stages; stage++, book += entries * d, src += tc_packed_bytes(count, l->f->bits))
+		for (size_t v = 0; v < count; v++) {
+			const uint16_t *entry = book + tc_packed_at(src, v, l->f->bits) * d;
+
+			for (size_t i = v * d; i < tc_min(cols, (v + 1) * d); i++)
+				out[i] = (stage ? out[i] : 0) + tc_f32_from_f16(entry[i - v * d]);
+		}
+}
+
+static void
+read_packed_row(const struct layer *l, size_t row, size_t cols, bool add, float *out)
+{
+	const uint8_t *src = l->codes;
+	uint8_t codes[PIECE];
+	float numbers[PIECE];
+	size_t bytes = 0;
+
+	(void)row_bytes(l->f, cols, &bytes);
+	src += row * bytes;
+	if (l->f->encoding == TC_PRODUCT) {
+		read_vectors(l, src, cols, out);
+		read_groups(l, row, cols, 0, cols, NULL, out);
+		return;
+	}
 	for (size_t c = 0; c < cols; c += PIECE) {
 		size_t n = tc_min(PIECE, cols - c);
 
-		tc_unpack(src + tc_packed_bytes(c, f->bits), n, f->bits, codes);
-		for (size_t i = 0; i < n;) {
-			size_t g = (c + i) / width, end = tc_min((g + 1) * width - c, n);
-
-			dequantize_group(t, first + g, codes + i, end - i, out + c + i);
-			i = end;
-		}
+		tc_unpack(src + tc_packed_bytes(c, l->f->bits), n, l->f->bits, codes);
+		read_groups(l, row, cols, c, n, codes, add ? numbers : out + c);
+		for (size_t i = 0; add && i < n; i++)
+			out[c + i] += numbers[i];
 	}
 }
 
 void
-tc_tensor_read_rows(const struct tc_tensor *t, size_t row0, size_t nrows, float *out)
+tc_tensor_read_bulk(const struct tc_tensor *t, size_t row0, size_t nrows, float *out)
 {
 	size_t cols = tc_tensor_cols(t), size;
+	struct layer main = layer_of(t, false), residual = layer_of(t, true);
 
 	assert(row0 + nrows <= tc_tensor_rows(t));
 	if (t->format.encoding == TC_DENSE) {
 		size = tc_dtypes[t->format.dtype].size_bytes;
 		tc_f32_from(t->format.dtype, (const char *)t->part[0].data + row0 * cols * size, nrows * cols, out);
-		return;
 	}
+	for (size_t r = 0; r < nrows; r++) {
+		if (t->format.encoding != TC_DENSE)
+			read_packed_row(&main, row0 + r, cols, false, out + r * cols);
+		if (t->residual.bits)
+			read_packed_row(&residual, row0 + r, cols, true, out + r * cols);
+	}
+}
+
+size_t
+tc_tensor_sparse_count(const struct tc_tensor *t, size_t row)
+{
+	const uint16_t *counts = data_of(t, "sparse_counts");
+
+	return counts ? counts[row] : 0;
+}
+
+size_t
+tc_tensor_sparse_before(const struct tc_tensor *t, size_t row)
+{
+	const uint16_t *counts = data_of(t, "sparse_counts");
+	size_t n = 0;
+
+	for (size_t r = 0; counts && r < row; r++)
+		n += counts[r];
+	return n;
+}
+
+size_t
+tc_tensor_sparse_column(const struct tc_tensor *t, size_t i)
+{
+	const void *columns = data_of(t, "sparse_columns");
+
+	return column_bytes(tc_tensor_cols(t)) == 2 ? ((const uint16_t *)columns)[i] : ((const uint32_t *)columns)[i];
+}
+
+float
+tc_tensor_sparse_value(const struct tc_tensor *t, size_t i)
+{
+	return tc_f32_from_f16(((const uint16_t *)data_of(t, "sparse_values"))[i]);
+}
+
+int
+tc_tensor_check_sparse(const struct tc_tensor *t, struct tc_err *err)
+{
+	size_t rows = tc_tensor_rows(t), cols = tc_tensor_cols(t), i = 0;
+
+	if (t->sparse != tc_tensor_sparse_before(t, rows))
+		return tc_fail(err, TC_DATA, "%s: its sparse numbers are not as many as its rows have", t->name);
+	for (size_t r = 0; t->sparse && r < rows; r++)
+		for (size_t k = 0, n = tc_tensor_sparse_count(t, r); k < n; k++, i++)
+			if (tc_tensor_sparse_column(t, i) >= cols ||
+			    (k && tc_tensor_sparse_column(t, i) <= tc_tensor_sparse_column(t, i - 1)))
+				return tc_fail(err, TC_DATA, "%s: row %zu: its sparse numbers are out of order", t->name, r);
+	return 0;
+}
+
+void
+tc_tensor_read_stored(const struct tc_tensor *t, size_t row0, size_t nrows, float *out)
+{
+	size_t cols = tc_tensor_cols(t), i = 0;
+
+	tc_tensor_read_bulk(t, row0, nrows, out);
+	if (t->sparse == 0)
+		return;
+	i = tc_tensor_sparse_before(t, row0);
 	for (size_t r = 0; r < nrows; r++)
-		read_packed_row(t, row0 + r, cols, out + r * cols);
+		for (size_t end = i + tc_tensor_sparse_count(t, row0 + r); i < end; i++)
+			out[r * cols + tc_tensor_sparse_column(t, i)] += tc_tensor_sparse_value(t, i);
+}
+
+void
+tc_tensor_read_rows(const struct tc_tensor *t, size_t row0, size_t nrows, float *out)
+{
+	struct tc_input_ops ops = tc_tensor_input_ops(t);
+	size_t cols = tc_tensor_cols(t);
+
+	tc_tensor_read_stored(t, row0, nrows, out);
+	for (size_t r = 0; ops.n && r < nrows; r++)
+		tc_input_ops_transposed(&ops, cols, out + r * cols);
 }

@@ -1,8 +1,8 @@
 /* tensor.h - what a weight is: a name, a role, a shape, a format, its parts.
  *
  * A format says how many bytes each part has and what number every code
- * stands for; tc_format_parts() is the only place that knows the first,
- * tc_tensor_rows() the only one that knows the second.
+ * stands for; tc_tensor_layout() is the only place that knows the first,
+ * tc_tensor_read_rows() the only one that knows the second.
  *
  *   dense     one part "data": f32, f16 or bf16, row-major, little-endian
  *   uniform   groups of `group` inputs (the last group of a row may be
@@ -24,7 +24,30 @@
  *             computed in f32 in this order.
  *   codebook  "codes" and "scales" as those of uniform, and
  *               "codebook"  2^bits f32 numbers, the same for all groups;
- *             the weight is s * codebook[q], computed in f32. */
+ *             the weight is s * codebook[q], computed in f32.
+ *   levels    "codes" as those of uniform, and
+ *               "levels"    2^bits numbers of each group, f16 or f32;
+ *             the weight is levels[group][q].
+ *   product   a code stands for a vector of inputs (a row's last one may be
+ *             shorter), one code for each stage:
+ *               "codes"     of a row: stage by stage one code a vector, each
+ *                           stage packed from a byte's beginning
+ *               "scales"    as those of uniform
+ *               "codebook"  f16 [stages][2^bits][vector]; absent where the
+ *                           tensor uses that of another, before it
+ *             the weight is s * (codebook[0][q0] + codebook[1][q1]), in f32.
+ *
+ * Scales of 8 bits (dtype TC_U8; minima are f16 then) have a part more,
+ *   "scale_steps"  f32 [ceil(groups / TC_SCALE_BLOCK)][2]: least and step;
+ * the scale of code c is least + step * c, in f32.
+ *
+ * To these numbers a tensor may add a residual, of a packed format of its own
+ * (parts "residual_codes", ...), and a few sparse ones: "sparse_counts" (u16 a
+ * row), "sparse_columns" (u16, u32 where there are more than 65536; ascending in
+ * a row) and "sparse_values" (f16).  Sums are in f32, in this order.
+ *
+ * Where a tensor has input ops, all this is the matrix that multiplies their
+ * result. */
 #ifndef TC_TENSOR_TENSOR_H
 #define TC_TENSOR_TENSOR_H
 
@@ -35,7 +58,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum tc_dtype { TC_F32, TC_F16, TC_BF16, TC_F64, TC_U32, TC_DTYPES };
+enum tc_dtype { TC_F32, TC_F16, TC_BF16, TC_F64, TC_U32, TC_U8, TC_DTYPES };
 
 /* A row per dtype: its name in streams and its size. */
 struct tc_dtype_info {
@@ -73,24 +96,42 @@ int tc_site_find(const char *name, size_t len);
 /* The site that a role reads; -1 for norms and embeddings. */
 int tc_role_site(enum tc_role role);
 
-enum tc_encoding { TC_DENSE, TC_UNIFORM, TC_CODEBOOK };
+enum tc_encoding { TC_DENSE, TC_UNIFORM, TC_CODEBOOK, TC_LEVELS, TC_PRODUCT, TC_ENCODINGS };
+extern const char *const tc_encoding_names[TC_ENCODINGS]; /* "dense", "uniform", ... */
 enum tc_zero { TC_ZERO_NONE, TC_ZERO_INT, TC_ZERO_MIN, TC_ZEROS };
 extern const char *const tc_zero_names[TC_ZEROS]; /* "none", "int", "min" */
 
 #define TC_GROUP_ROW 0
 #define TC_GROUP_TENSOR UINT64_MAX
 
+#define TC_SCALE_BLOCK 256 /* scales of 8 bits that share a step */
+#define TC_VECTOR_MAX 16
+#define TC_STAGES_MAX 2
+
 struct tc_format {
 	enum tc_encoding encoding;
-	enum tc_dtype dtype;  /* dense: of the data; else of the scales */
-	int bits;             /* uniform, codebook: 1..8 */
-	uint64_t group;       /* uniform, codebook: inputs that share a scale */
+	enum tc_dtype dtype;  /* dense: of the data; levels: of these; else of the scales */
+	int bits;             /* of a code, 1..8; dense: 0 */
+	uint64_t group;       /* inputs that share a scale, or levels */
 	enum tc_zero zero;    /* uniform */
+	int vector, stages;   /* product: 2..16, 1..2 */
 };
+
+/* What is done to a layer's input before it is multiplied, in order:
+ *   scale     input j times input_scale[j] (part "input_scale", f16)
+ *   hadamard  for each run of `block` inputs x (a power of two, of which the
+ *             inputs are a multiple): H D x / sqrt(block), D the signs of
+ *             `seed` (tc_input_op_signs()), H Sylvester's matrix */
+struct tc_input_op {
+	enum tc_input_op_kind { TC_OP_SCALE, TC_OP_HADAMARD, TC_OPS } kind;
+	uint64_t block, seed; /* hadamard */
+};
+extern const char *const tc_input_op_names[TC_OPS]; /* "scale", "hadamard" */
+#define TC_INPUT_OPS_MAX 2 /* one of a kind */
 
 #define TC_NAME_MAX 256 /* bytes of a tensor's name, NUL included */
 #define TC_DIMS_MAX 4
-#define TC_PARTS_MAX 8
+#define TC_PARTS_MAX 16
 
 struct tc_part {
 	const char *name;  /* "data", "codes", ...: a static string */
@@ -106,6 +147,13 @@ struct tc_tensor {
 	int ndim;                   /* 1 or 2; a matrix is [out, in] */
 	uint64_t shape[TC_DIMS_MAX];
 	struct tc_format format;
+	struct tc_format residual;  /* bits 0: none */
+	uint64_t sparse;            /* numbers held apart */
+	int nops;
+	struct tc_input_op op[TC_INPUT_OPS_MAX];
+	/* product: the tensor whose codebook serves, and it; "": its own */
+	char book_of[TC_NAME_MAX];
+	const uint16_t *book;
 	int nparts;
 	struct tc_part part[TC_PARTS_MAX];
 };
@@ -121,12 +169,42 @@ size_t tc_tensor_bytes(const struct tc_tensor *t); /* of all parts */
  * product is checked. */
 int tc_tensor_layout(struct tc_tensor *t, struct tc_err *err) TC_MUST_CHECK;
 
-/* How many groups a row has, and where row r's group g is in the scales. */
-size_t tc_format_row_groups(const struct tc_format *f, size_t cols);
+/* Lays t out as dense numbers of the type, and nothing else. */
+int tc_tensor_make_dense(struct tc_tensor *t, enum tc_dtype dtype, struct tc_err *err) TC_MUST_CHECK;
 
-/* Rows row0 .. row0+nrows-1 as f32 into out[nrows][cols].  The parts must
- * have data.  Thread-safe. */
+/* Dense, or nothing beside its format. */
+bool tc_tensor_is_dense(const struct tc_tensor *t);
+bool tc_tensor_is_plain(const struct tc_tensor *t);
+/* The part of that name, or NULL. */
+const struct tc_part *tc_tensor_part(const struct tc_tensor *t, const char *name);
+/* product: the codebook. */
+const uint16_t *tc_tensor_book(const struct tc_tensor *t);
+size_t tc_format_book_bytes(const struct tc_format *f);
+
+/* How many groups a row has, and the tensor. */
+size_t tc_format_row_groups(const struct tc_format *f, size_t cols);
+size_t tc_format_groups(const struct tc_format *f, size_t rows, size_t cols);
+/* The scale of group i of t's format. */
+float tc_tensor_scale(const struct tc_tensor *t, size_t i);
+
+/* Rows row0 .. row0+nrows-1 as f32 into out[nrows][cols]: the weights, by which
+ * the layer's input is multiplied.  The parts must have data.  Thread-safe. */
 void tc_tensor_read_rows(const struct tc_tensor *t, size_t row0, size_t nrows, float *out);
+/* The same of the matrix that the result of its input ops is multiplied by. */
+void tc_tensor_read_stored(const struct tc_tensor *t, size_t row0, size_t nrows, float *out);
+/* That without its sparse numbers. */
+void tc_tensor_read_bulk(const struct tc_tensor *t, size_t row0, size_t nrows, float *out);
+
+/* The sparse numbers in front of a row. */
+size_t tc_tensor_sparse_before(const struct tc_tensor *t, size_t row);
+size_t tc_tensor_sparse_count(const struct tc_tensor *t, size_t row);
+/* Column and value of the i-th of all. */
+size_t tc_tensor_sparse_column(const struct tc_tensor *t, size_t i);
+float tc_tensor_sparse_value(const struct tc_tensor *t, size_t i);
+
+/* TC_DATA when the sparse numbers' places are not in ascending order, or not as
+ * many as there must be. */
+int tc_tensor_check_sparse(const struct tc_tensor *t, struct tc_err *err) TC_MUST_CHECK;
 
 /* Conversions of runs of elements; exact except to a narrower type, which
  * rounds to nearest even. */

@@ -33,31 +33,74 @@ random_scales(enum tc_dtype dtype, size_t n, double low, double high, void *to)
 	}
 }
 
-/* A tensor of random parts; free each part's data. */
-static struct tc_tensor
-random_tensor(struct tc_format f, size_t out, size_t in)
+/* Ascending columns, three a row but in the last. */
+static void
+random_sparse(struct tc_tensor *t)
 {
-	struct tc_tensor t = { .name = "w", .role = TC_ROLE_Q, .ndim = 2, .shape = { out, in }, .format = f };
+	uint16_t *counts = (void *)tc_tensor_part(t, "sparse_counts")->data, *columns = (void *)tc_tensor_part(t, "sparse_columns")->data;
+	uint64_t left = t->sparse;
 
+	for (size_t r = 0; r < t->shape[0]; r++) {
+		counts[r] = (uint16_t)tc_min(3, left);
+		for (size_t i = 0; i < counts[r]; i++)
+			*columns++ = (uint16_t)(i * (t->shape[1] / 3) + tc_rng_below(&rng, t->shape[1] / 3));
+		left -= counts[r];
+	}
+	if (tc_tensor_check_sparse(t, &err) < 0)
+		exit(1);
+}
+
+/* A tensor like t of random parts; free each part's data. */
+static struct tc_tensor
+random_like(struct tc_tensor t, size_t out, size_t in)
+{
+	struct tc_format f = t.format;
+
+	strcpy(t.name, "w");
+	t.role = TC_ROLE_Q;
+	t.ndim = 2;
+	t.shape[0] = out;
+	t.shape[1] = in;
 	if (tc_tensor_layout(&t, &err) < 0)
 		exit(1);
 	for (int i = 0; i < t.nparts; i++) {
 		unsigned char *p = malloc(t.part[i].size_bytes + sizeof(float));
-		size_t size = tc_dtypes[f.dtype].size_bytes;
+		size_t size = tc_dtypes[f.dtype].size_bytes, bytes = t.part[i].size_bytes;
+		const char *name = t.part[i].name;
 
-		for (size_t b = 0; b < t.part[i].size_bytes; b++)
+		for (size_t b = 0; b < bytes; b++)
 			p[b] = (unsigned char)tc_rng_below(&rng, 256);
-		if (f.encoding == TC_DENSE)
-			random_scales(f.dtype, t.part[i].size_bytes / size, -1, 1, p);
-		else if (strcmp(t.part[i].name, "scales") == 0)
-			random_scales(f.dtype, t.part[i].size_bytes / size, 0.01, 0.02, p);
-		else if (strcmp(t.part[i].name, "zeros") == 0 && f.zero == TC_ZERO_MIN)
-			random_scales(f.dtype, t.part[i].size_bytes / size, -1, 0, p);
-		else if (strcmp(t.part[i].name, "codebook") == 0)
-			random_scales(TC_F32, t.part[i].size_bytes / sizeof(float), -50, 50, p);
+		if (strcmp(name, "data") == 0)
+			random_scales(f.dtype, bytes / size, -1, 1, p);
+		else if (strcmp(name, "scales") == 0 && f.dtype != TC_U8)
+			random_scales(f.dtype, bytes / size, 0.01, 0.02, p);
+		else if (strcmp(name, "scale_steps") == 0)
+			random_scales(TC_F32, bytes / sizeof(float), 0.0001, 0.0002, p);
+		else if (strcmp(name, "zeros") == 0 && f.zero == TC_ZERO_MIN)
+			random_scales(f.dtype == TC_U8 ? TC_F16 : f.dtype, bytes / (f.dtype == TC_F32 ? 4 : 2), -1, 0, p);
+		else if (strcmp(name, "codebook") == 0 && f.encoding == TC_CODEBOOK)
+			random_scales(TC_F32, bytes / sizeof(float), -50, 50, p);
+		else if (strcmp(name, "codebook") == 0)
+			random_scales(TC_F16, bytes / 2, -50, 50, p);
+		else if (strcmp(name, "levels") == 0)
+			random_scales(f.dtype, bytes / size, -1, 1, p);
+		else if (strcmp(name, "residual_scales") == 0)
+			random_scales(t.residual.dtype, bytes / tc_dtypes[t.residual.dtype].size_bytes, 0.001, 0.002, p);
+		else if (strcmp(name, "sparse_values") == 0)
+			random_scales(TC_F16, bytes / 2, -1, 1, p);
+		else if (strcmp(name, "input_scale") == 0)
+			random_scales(TC_F16, bytes / 2, 0.5, 2, p);
 		t.part[i].data = p;
 	}
+	if (t.sparse)
+		random_sparse(&t);
 	return t;
+}
+
+static struct tc_tensor
+random_tensor(struct tc_format f, size_t out, size_t in)
+{
+	return random_like((struct tc_tensor){ .format = f }, out, in);
 }
 
 static void
@@ -110,16 +153,19 @@ distance(const struct tc_tensor *t, size_t rows, const float *x, const float *y)
 }
 
 static void
-test_format(struct tc_format f, const char *name, struct tc_pool *pool)
+test_like(const struct tc_tensor *like, const char *name, struct tc_pool *pool)
 {
 	static const size_t ins[] = { 7, 48, 64, 130, IN_MOST };
 	double most = 0;
 	int same = 1;
 
 	for (size_t k = 0; k < sizeof(ins) / sizeof(ins[0]); k++) {
-		struct tc_tensor t = random_tensor(f, OUT, ins[k]);
+		struct tc_tensor t = *like;
 		float x[ROWS * IN_MOST], *many, *y;
 
+		for (int i = 0; i < t.nops; i++)   /* the largest transform that fits */
+			t.op[i].block = t.op[i].kind == TC_OP_HADAMARD ? ins[k] & -ins[k] : 0;
+		t = random_like(t, OUT, ins[k]);
 		random_scales(TC_F32, ROWS * ins[k], -1, 1, x);
 		many = run(&t, TC_LINEAR_MANY, 0, OUT, ROWS, x, NULL);
 		most = fmax(most, distance(&t, ROWS, x, many));
@@ -281,7 +327,7 @@ test_large_transposed(enum tc_dtype dtype, struct tc_pool *pool)
 static void
 test_all_transposed(struct tc_pool *pool)
 {
-	static const struct tc_format packed = { TC_UNIFORM, TC_F16, 4, 32, TC_ZERO_INT };
+	static const struct tc_format packed = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 32, .zero = TC_ZERO_INT };
 	static const struct tc_format f32 = { .dtype = TC_F32 }, f16 = { .dtype = TC_F16 }, bf16 = { .dtype = TC_BF16 };
 	const struct {
 		const char *name;
@@ -305,6 +351,82 @@ test_all_transposed(struct tc_pool *pool)
 		test_large_transposed(d, pool);
 }
 
+static void
+test_format(struct tc_format f, const char *name, struct tc_pool *pool)
+{
+	test_like(&(struct tc_tensor){ .format = f }, name, pool);
+}
+
+/* What the kernels have no form of, and what stands beside a format. */
+static void
+test_more(struct tc_pool *pool)
+{
+	const struct tc_format f4 = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 32, .zero = TC_ZERO_INT };
+	const struct tc_format f2 = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 2, .group = 16, .zero = TC_ZERO_NONE };
+	const struct tc_format levels = { .encoding = TC_LEVELS, .dtype = TC_F16, .bits = 3, .group = TC_GROUP_ROW };
+	const struct tc_format product = { .encoding = TC_PRODUCT, .dtype = TC_F16, .bits = 8, .group = TC_GROUP_TENSOR,
+		.vector = 8, .stages = 1 };
+	struct tc_format fine = f4, fine_min = f4, narrow = levels, stages = product;
+	const struct tc_input_op rotated = { .kind = TC_OP_HADAMARD, .block = 1, .seed = 5 }, scaled = { .kind = TC_OP_SCALE };
+
+	fine.dtype = fine_min.dtype = TC_U8;
+	fine_min.zero = TC_ZERO_MIN;
+	narrow.group = 20;
+	narrow.dtype = TC_F32;
+	stages.vector = 5;
+	stages.stages = 2;
+	stages.bits = 6;
+	stages.group = 32;
+	test_like(&(struct tc_tensor){ .format = fine }, "scales of 8 bits", pool);
+	test_like(&(struct tc_tensor){ .format = fine_min }, "scales of 8 bits and minima", pool);
+	test_like(&(struct tc_tensor){ .format = levels }, "levels of a row", pool);
+	test_like(&(struct tc_tensor){ .format = narrow }, "levels of 20 inputs", pool);
+	test_like(&(struct tc_tensor){ .format = product }, "a product of vectors of 8", pool);
+	test_like(&(struct tc_tensor){ .format = stages }, "a product of two stages, vectors of 5, groups of 32", pool);
+	test_like(&(struct tc_tensor){ .format = product, .residual = f2 }, "a product and a residual", pool);
+	test_like(&(struct tc_tensor){ .format = f4, .residual = f2, .sparse = 31 }, "two formats and sparse numbers", pool);
+	test_like(&(struct tc_tensor){ .format = f4, .sparse = 31 }, "4 bits and sparse numbers", pool);
+	test_like(&(struct tc_tensor){ .format.dtype = TC_BF16, .sparse = 31 }, "bf16 and sparse numbers", pool);
+	test_like(&(struct tc_tensor){ .format = f4, .nops = 1, .op = { rotated } }, "4 bits, rotated", pool);
+	test_like(&(struct tc_tensor){ .format = f4, .nops = 1, .op = { scaled } }, "4 bits, scaled", pool);
+	test_like(&(struct tc_tensor){ .format = levels, .sparse = 31, .nops = 2, .op = { scaled, rotated } },
+	    "levels and sparse numbers, scaled and rotated", pool);
+}
+
+/* Layers that read the same input, some of them another function of it. */
+static void
+test_mixed_ops(void)
+{
+	enum { IN = 48 };
+	struct tc_tensor like = { .format = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 16 } };
+	struct tc_linear l[3];
+	float x[ROWS * IN], *y[3], *alone[3], *work = malloc(tc_linear_work(IN, ROWS) * sizeof(*work));
+	struct tc_tensor t[3];
+	int same = 1;
+
+	memset(l, 0, sizeof(l));
+	random_scales(TC_F32, ROWS * IN, -1, 1, x);
+	for (int i = 0; i < 3; i++) {
+		like.nops = i != 1;
+		like.op[0] = (struct tc_input_op){ TC_OP_HADAMARD, 16, 7 };
+		t[i] = random_like(like, OUT, IN);
+		alone[i] = run(&t[i], TC_LINEAR_MANY, 0, OUT, ROWS, x, NULL);
+		y[i] = calloc(ROWS * OUT, sizeof(**y));
+		if (tc_linear_prepare(&l[i], &t[i], 0, OUT, TC_LINEAR_MANY, NULL, &err) < 0)
+			exit(1);
+	}
+	tc_linears_run(3, (struct tc_product[]){ { &l[0], y[0], OUT }, { &l[1], y[1], OUT }, { &l[2], y[2], OUT } }, ROWS, x, IN, work, NULL);
+	for (int i = 0; i < 3; i++) {
+		same &= memcmp(y[i], alone[i], ROWS * OUT * sizeof(*y[i])) == 0;
+		tc_linear_free(&l[i]);
+		free_parts(&t[i]);
+		free(y[i]);
+		free(alone[i]);
+	}
+	free(work);
+	ok(same, "%s: layers with and without input ops, together as alone", tc_kernels_name());
+}
+
 int
 main(void)
 {
@@ -314,11 +436,11 @@ main(void)
 	} large[] = {
 		{ "f16", { .dtype = TC_F16 } },
 		{ "bf16", { .dtype = TC_BF16 } },
-		{ "4 bits, group 128", { TC_UNIFORM, TC_F16, 4, 128, TC_ZERO_INT } },
-		{ "8 bits, group 128", { TC_UNIFORM, TC_F16, 8, 128, TC_ZERO_INT } },
-		{ "3 bits, group 64, minimum", { TC_UNIFORM, TC_F16, 3, 64, TC_ZERO_MIN } },
-		{ "4 bits, group 16", { TC_UNIFORM, TC_F16, 4, 16, TC_ZERO_INT } },
-		{ "a codebook of 4 bits", { TC_CODEBOOK, TC_F16, 4, 64, TC_ZERO_NONE } },
+		{ "4 bits, group 128", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 128, .zero = TC_ZERO_INT } },
+		{ "8 bits, group 128", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = 128, .zero = TC_ZERO_INT } },
+		{ "3 bits, group 64, minimum", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 3, .group = 64, .zero = TC_ZERO_MIN } },
+		{ "4 bits, group 16", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 16, .zero = TC_ZERO_INT } },
+		{ "a codebook of 4 bits", { .encoding = TC_CODEBOOK, .dtype = TC_F16, .bits = 4, .group = 64 } },
 	};
 	static const uint64_t groups[] = { 16, 32, 48, TC_GROUP_ROW, TC_GROUP_TENSOR };
 	const struct tc_kernels *list[8];
@@ -332,12 +454,14 @@ main(void)
 	for (size_t i = 0; i < n; i++) {
 		if (tc_kernels_select(list[i]->name, &err) < 0)
 			return 1;
+		test_more(pool);
+		test_mixed_ops();
 		for (enum tc_dtype d = TC_F32; d <= TC_BF16; d++)
 			test_format((struct tc_format){ .dtype = d }, tc_dtypes[d].name, pool);
 		for (int bits = 1; bits <= 8; bits++)
 			for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++) {
-				struct tc_format f = { TC_UNIFORM, (g + (size_t)bits) % 2 ? TC_F16 : TC_F32, bits, groups[g],
-					(enum tc_zero)((g + (size_t)bits) % TC_ZEROS) };
+				struct tc_format f = { .encoding = TC_UNIFORM, .dtype = (g + (size_t)bits) % 2 ? TC_F16 : TC_F32, .bits = bits,
+					.group = groups[g], .zero = (enum tc_zero)((g + (size_t)bits) % TC_ZEROS) };
 
 				snprintf(name, sizeof(name), "%d bits, group %lld, zero %s, scales %s", bits, (long long)groups[g],
 				    tc_zero_names[f.zero], tc_dtypes[f.dtype].name);
@@ -345,7 +469,7 @@ main(void)
 			}
 		for (int bits = 2; bits <= 6; bits += 2) {
 			snprintf(name, sizeof(name), "a codebook of %d bits", bits);
-			test_format((struct tc_format){ TC_CODEBOOK, TC_F16, bits, bits == 2 ? 16 : 64, TC_ZERO_NONE }, name, pool);
+			test_format((struct tc_format){ .encoding = TC_CODEBOOK, .dtype = TC_F16, .bits = bits, .group = bits == 2 ? 16 : 64 }, name, pool);
 		}
 		for (size_t l = 0; l < sizeof(large) / sizeof(large[0]); l++)
 			test_large(large[l].f, large[l].name, pool);

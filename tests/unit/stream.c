@@ -561,9 +561,9 @@ test_hostile(const struct tc_buf *b)
 
 /* --- streams that are well-formed but wrong --- */
 
-/* A stream of header, this record, and the end. */
+/* A stream of header, these records, and the end. */
 static struct tc_buf
-stream_of(const struct tc_record *r, int times)
+stream_of_all(const struct tc_record *const *r, int n)
 {
 	int fd = memory_file(NULL, 0);
 	struct tc_header h;
@@ -573,14 +573,20 @@ stream_of(const struct tc_record *r, int times)
 	sample_header(&h);
 	must(tc_writer_open(&w, fd, "stream", &err));
 	must(tc_writer_header(w, &h, &err));
-	for (int i = 0; i < times; i++)
-		must(tc_writer_put(w, r, &err));
+	for (int i = 0; i < n; i++)
+		must(tc_writer_put(w, r[i], &err));
 	must(tc_writer_end(w, &h, &err));
 	tc_writer_free(w);
 	tc_header_free(&h);
 	b = contents(fd);
 	close(fd);
 	return b;
+}
+
+static struct tc_buf
+stream_of(const struct tc_record *r, int times)
+{
+	return stream_of_all((const struct tc_record *const[]){ r, r }, times);
 }
 
 static void
@@ -682,20 +688,90 @@ test_wrong_fisher(void)
 	refused_word(&r, "\xa5group", "\xa5grope", "\"group\" is missing", "of groups of no size");
 }
 
+/* Everything that a tensor can have, written and read. */
 static void
-test_input_ops(void)
+test_whole_tensor(void)
 {
-	static const char key[] = "\xa9input_ops";
-	struct tc_record r = tensor("model.q", 4, 4, (struct tc_format){ .encoding = TC_DENSE, .dtype = TC_F16 });
-	struct tc_buf s = stream_of(&r, 1), with = {0};
-	size_t at = (size_t)((unsigned char *)memmem(s.p, s.n, key, sizeof(key) - 1) - s.p) + sizeof(key) - 1;
+	static const uint16_t counts[4] = { 0, 1, 0, 2 }, columns[3] = { 5, 0, 63 };
+	struct tc_record r = { .kind = TC_KIND_TENSOR, .critical = true };
+	struct tc_tensor *t = &r.u.tensor, *got;
+	struct tc_record back;
+	struct tc_source *s;
+	struct tc_buf b;
+	int fd;
 
-	must(tc_buf_append(&with, s.p, at, &err));
-	must(tc_buf_append(&with, "\x91\xa8hadamard", 10, &err)); /* in place of the empty array */
-	must(tc_buf_append(&with, s.p + at + 1, s.n - at - 1, &err));
-	refused(with.p, with.n, TC_DATA, "\"input_ops\" are not known", "input operations that are not known");
-	tc_buf_free(&s);
-	tc_buf_free(&with);
+	*t = (struct tc_tensor){ .name = "model.q", .role = TC_ROLE_Q, .ndim = 2, .shape = { 4, 64 }, .sparse = 3, .nops = 2,
+		.format = { .encoding = TC_PRODUCT, .dtype = TC_U8, .bits = 5, .group = 16, .vector = 8, .stages = 2 },
+		.residual = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 2, .group = 32, .zero = TC_ZERO_MIN },
+		.op = { { .kind = TC_OP_SCALE }, { TC_OP_HADAMARD, 32, 1234567890123 } } };
+	must(tc_tensor_layout(t, &err));
+	for (int i = 0; i < t->nparts; i++)
+		t->part[i].data = strcmp(t->part[i].name, "sparse_counts") == 0 ? (const void *)counts :
+		    strcmp(t->part[i].name, "sparse_columns") == 0 ? (const void *)columns : bytes + 7 * i;
+	b = stream_of(&r, 1);
+	fd = memory_file(b.p, b.n);
+	must(tc_reader_open_file(&s, path_of(fd), &err));
+	must(tc_source_next(s, &back, &err));
+	got = &back.u.tensor;
+	ok(got->nparts == t->nparts && memcmp(&got->format, &t->format, sizeof(t->format)) == 0 &&
+	    memcmp(&got->residual, &t->residual, sizeof(t->residual)) == 0 && got->sparse == 3 && got->nops == 2 &&
+	    got->op[0].kind == TC_OP_SCALE && got->op[1].kind == TC_OP_HADAMARD && got->op[1].block == 32 &&
+	    got->op[1].seed == 1234567890123 && !got->book_of[0], "formats, sparse numbers and input ops come back");
+	ok(tc_source_next(s, &back, &err) == 0, "and the end");
+	tc_source_close(s);
+	close(fd);
+	tc_buf_free(&b);
+	refused_word(&r, "\xa6stages", "\xa6stagez", "\"stages\" is missing", "a product of unknown stages");
+	refused_word(&r, "hadamard", "hadamart", "\"hadamart\" is not known", "an unknown input op");
+	refused_word(&r, "\xa2op\xa5scale", "\xa2oq\xa5scale", "\"op\" is missing", "an input op without a name");
+	refused_word(&r, "\xa6sparse\x03", "\xa6sparse\x04", "ask for \"sparse_columns\" of 8", "a sparse number more");
+	refused_word(&r, "\xa5" "block\x20", "\xa5" "block\x21", "does not fit 64 inputs", "a transform of 33");
+	t->part[t->nparts - 3].data = bytes + 1000; /* sparse_columns */
+	refused_record(&r, 1, "out of order", "sparse numbers out of order");
+}
+
+/* A codebook that a tensor brings serves those that come after it. */
+static void
+test_shared_codebook(void)
+{
+	struct tc_format f = { .encoding = TC_PRODUCT, .dtype = TC_F16, .bits = 4, .group = TC_GROUP_TENSOR, .vector = 8, .stages = 1 };
+	struct tc_record r[3] = { tensor("model.q", 4, 16, f), tensor("model.k", 4, 16, f), tensor("model.v", 4, 16, f) };
+	struct tc_record back;
+	struct tc_source *s;
+	struct tc_buf b;
+	int fd, mapped;
+
+	for (int i = 1; i < 3; i++) {
+		struct tc_tensor *t = &r[i].u.tensor;
+
+		t->role = i == 1 ? TC_ROLE_K : TC_ROLE_V;
+		strcpy(t->book_of, "model.q");
+		must(tc_tensor_layout(t, &err));
+		for (int p = 0; p < t->nparts; p++)
+			t->part[p].data = bytes;
+	}
+	b = stream_of_all((const struct tc_record *const[]){ &r[0], &r[1], &r[2] }, 3);
+	fd = memory_file(b.p, b.n);
+	for (mapped = 0; mapped < 2; mapped++) {
+		bool same = true;
+		int n = 0;
+
+		(void)!lseek(fd, 0, SEEK_SET);
+		must(mapped ? tc_reader_open_file(&s, path_of(fd), &err) : tc_reader_open_fd(&s, dup(fd), "fd", &err));
+		for (; tc_source_next(s, &back, &err) > 0; n++)
+			same &= memcmp(tc_tensor_book(&back.u.tensor), r[0].u.tensor.part[2].data, tc_format_book_bytes(&f)) == 0;
+		ok(n == 3 && same && back.u.tensor.nparts == 2, "a codebook of three tensors, %s", mapped ? "mapped" : "streamed");
+		tc_source_close(s);
+	}
+	close(fd);
+	tc_buf_free(&b);
+	refused_record(&r[1], 1, "uses the codebook of model.q, which did not come", "a codebook that is not there");
+	r[1].u.tensor.format.bits = 3;
+	must(tc_tensor_layout(&r[1].u.tensor, &err));
+	r[1].u.tensor.part[0].data = r[1].u.tensor.part[1].data = bytes;
+	b = stream_of_all((const struct tc_record *const[]){ &r[0], &r[1] }, 2);
+	refused(b.p, b.n, TC_DATA, "not one for its codes", "a codebook of another size");
+	tc_buf_free(&b);
 }
 
 static void
@@ -833,7 +909,8 @@ main(int argc, char **argv)
 	test_hostile(&b);
 	test_wrong_records();
 	test_wrong_fisher();
-	test_input_ops();
+	test_whole_tensor();
+	test_shared_codebook();
 	test_wrong_streams(&b);
 	test_abort();
 	test_full_disk();

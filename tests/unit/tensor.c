@@ -5,7 +5,8 @@
 
 #include "base/rng.h"
 #include "tap.h"
-#include "tensor/tensor.h"
+#include "tensor/describe.h"
+#include "tensor/input_op.h"
 
 static struct tc_rng rng;
 static struct tc_err err;
@@ -401,6 +402,268 @@ test_codebook(void)
 	ok(tc_tensor_check_finite(&t, &err) == -1 && strstr(err.msg, "codebook 2"), "%s", err.msg);
 }
 
+static void
+test_levels(void)
+{
+	static const uint8_t codes[2] = { 0x1b, 0x4 };          /* 3 2 1 0 and 0 1 */
+	static const float levels[8] = { -1, 0.25f, 3, 8, 5, 6, 7, 9 };
+	struct tc_tensor t = matrix(1, 6, (struct tc_format){ .encoding = TC_LEVELS, .dtype = TC_F32, .bits = 2, .group = 4 });
+	char words[TC_TENSOR_CHARS];
+	float x[6];
+
+	if (!ok(tc_tensor_layout(&t, &err) == 0 && t.nparts == 2 && t.part[1].size_bytes == sizeof(levels), "levels' layout"))
+		return;
+	t.part[0].data = codes;
+	t.part[1].data = levels;
+	tc_tensor_read_rows(&t, 0, 1, x);
+	ok(x[0] == 8 && x[1] == 3 && x[2] == 0.25f && x[3] == -1 && x[4] == 5 && x[5] == 6, "each group has levels of its own");
+	tc_tensor_describe(&t, words);
+	ok(strcmp(words, "levels 2 bit g4 f32") == 0, "%s", words);
+}
+
+static void
+test_product(void)
+{
+	enum { COLS = 7, VECTOR = 3, ENTRIES = 4 };
+	/* Two rows of three vectors, stage by stage: 1 2 3, 0 1 2; 3 3 0, 2 0 1. */
+	static const uint8_t codes[4] = { 1 | 2 << 2 | 3 << 4, 0 | 1 << 2 | 2 << 4, 3 | 3 << 2 | 0 << 4, 2 | 0 << 2 | 1 << 4 };
+	static const float scales[2] = { 2, -1 };
+	uint16_t book[2 * ENTRIES * VECTOR];
+	struct tc_tensor t = matrix(2, COLS, (struct tc_format){ .encoding = TC_PRODUCT, .dtype = TC_F32, .bits = 2,
+	    .group = TC_GROUP_ROW, .vector = VECTOR, .stages = 2 });
+	static const int first[2][3] = { { 1, 2, 3 }, { 3, 3, 0 } }, second[2][3] = { { 0, 1, 2 }, { 2, 0, 1 } };
+	char words[TC_TENSOR_CHARS];
+	float x[2 * COLS];
+	int right = 1;
+
+	for (int i = 0; i < 2 * ENTRIES * VECTOR; i++)
+		book[i] = tc_f16_from_f32((float)(i * i) - 40);
+	if (!ok(tc_tensor_layout(&t, &err) == 0 && t.nparts == 3 && t.part[0].size_bytes == 4 && t.part[2].size_bytes == sizeof(book),
+	    "a product's layout"))
+		return;
+	t.part[0].data = codes;
+	t.part[1].data = scales;
+	t.part[2].data = book;
+	tc_tensor_read_rows(&t, 0, 2, x);
+	for (int r = 0; r < 2; r++)
+		for (int i = 0; i < COLS; i++) {
+			int a = first[r][i / VECTOR] * VECTOR + i % VECTOR, b = (ENTRIES + second[r][i / VECTOR]) * VECTOR + i % VECTOR;
+
+			right &= x[r * COLS + i] == scales[r] * (float)(a * a - 40 + b * b - 40);
+		}
+	ok(right, "a scale times the sum of two codebooks' vectors");
+	tc_tensor_describe(&t, words);
+	ok(strcmp(words, "product 2 bit x2 of 3 row f32") == 0, "%s", words);
+	strcpy(t.book_of, "other");
+	t.book = book;
+	ok(tc_tensor_layout(&t, &err) == 0 && t.nparts == 2, "another's codebook is not a part");
+	t.part[0].data = codes;
+	t.part[1].data = scales;
+	tc_tensor_read_rows(&t, 1, 1, x + COLS);
+	ok(right && x[COLS] == -1 * (float)(81 - 40 + 18 * 18 - 40), "but is used");
+}
+
+static void
+test_fine_scales(void)
+{
+	enum { ROWS = 3, COLS = 100 };                       /* 300 groups of one */
+	struct tc_tensor t = matrix(ROWS, COLS, (struct tc_format){ .encoding = TC_UNIFORM, .dtype = TC_U8, .bits = 4, .group = 1,
+	    .zero = TC_ZERO_MIN });
+	static const float steps[4] = { 0.5f, 0.25f, 1, 2 };
+	uint8_t codes[ROWS * COLS / 2], scales[ROWS * COLS];
+	uint16_t least[ROWS * COLS];
+	float x[ROWS * COLS];
+	int right = 1;
+
+	if (!ok(tc_tensor_layout(&t, &err) == 0 && t.nparts == 4 && t.part[1].size_bytes == 300 && t.part[2].size_bytes == 600 &&
+	    t.part[3].size_bytes == sizeof(steps), "layout of scales of 8 bits, 256 to a step"))
+		return;
+	memset(codes, 0x33, sizeof(codes));
+	for (int i = 0; i < ROWS * COLS; i++) {
+		scales[i] = (uint8_t)i;
+		least[i] = tc_f16_from_f32((float)-i);
+	}
+	t.part[0].data = codes;
+	t.part[1].data = scales;
+	t.part[2].data = least;
+	t.part[3].data = steps;
+	tc_tensor_read_rows(&t, 0, ROWS, x);
+	for (int i = 0; i < ROWS * COLS; i++) {
+		const float *step = steps + (i >= 256 ? 2 : 0), s = step[0] + step[1] * (float)(i % 256);
+
+		right &= x[i] == s * 3 + (float)-i && tc_tensor_scale(&t, (size_t)i) == s;
+	}
+	ok(right, "least + step * code is the scale");
+}
+
+/* A format, a residual and some numbers apart. */
+static void
+test_sum(void)
+{
+	static const uint8_t codes[2] = { 0x21, 0x43 }, more[2] = { 0x1b, 0xe4 };
+	static const float scales[2] = { 2, 3 }, small[2] = { 0.5f, 0.25f };
+	static const uint16_t counts[2] = { 2, 1 }, columns[3] = { 0, 1, 1 };
+	uint16_t values[3], wrong[3] = { 1, 1, 0 };
+	struct tc_tensor t = matrix(2, 2, uniform(4, TC_GROUP_ROW, TC_ZERO_NONE, TC_F32));
+	char words[TC_TENSOR_CHARS];
+	float x[4], bulk[4];
+
+	t.residual = uniform(2, TC_GROUP_ROW, TC_ZERO_NONE, TC_F32);
+	t.sparse = 3;
+	if (!ok(tc_tensor_layout(&t, &err) == 0 && t.nparts == 7 && strcmp(t.part[2].name, "residual_codes") == 0 &&
+	    strcmp(t.part[6].name, "sparse_values") == 0, "layout of a sum"))
+		return;
+	for (int i = 0; i < 3; i++)
+		values[i] = tc_f16_from_f32(100 * (float)(i + 1));
+	t.part[0].data = codes;
+	t.part[1].data = scales;
+	t.part[2].data = more;
+	t.part[3].data = small;
+	t.part[4].data = counts;
+	t.part[5].data = columns;
+	t.part[6].data = values;
+	tc_tensor_read_bulk(&t, 0, 2, bulk);
+	tc_tensor_read_rows(&t, 0, 2, x);
+	/* 2 (1 - 8) + .5 (3 - 2), 2 (2 - 8) + .5 (2 - 2), 3 (3 - 8) + .25 (0 - 2), 3 (4 - 8) + .25 (1 - 2) */
+	ok(bulk[0] == -13.5f && bulk[1] == -12 && bulk[2] == -15.5f && bulk[3] == -12.25f, "a format and its residual");
+	ok(x[0] == 86.5f && x[1] == 188 && x[2] == -15.5f && x[3] == 287.75f, "and the sparse numbers");
+	ok(tc_tensor_check_sparse(&t, &err) == 0 && tc_tensor_sparse_before(&t, 1) == 2, "which are in order");
+	tc_tensor_describe(&t, words);
+	ok(strcmp(words, "uniform 4 bit row none f32 + uniform 2 bit row none f32 + 3 sparse") == 0, "%s", words);
+	t.part[5].data = wrong;
+	ok(tc_tensor_check_sparse(&t, &err) == -1 && strstr(err.msg, "row 0"), "%s", err.msg);
+	wrong[1] = 2;
+	ok(tc_tensor_check_sparse(&t, &err) == -1, "a column that there is not");
+	t.sparse = 4;
+	ok(tc_tensor_check_sparse(&t, &err) == -1 && strstr(err.msg, "not as many"), "%s", err.msg);
+}
+
+/* Sylvester's matrix, D and factor, by their definitions. */
+static void
+naive_hadamard(const struct tc_input_op *op, size_t n, const float *x, double *y)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t block = i / op->block * op->block;
+
+		y[i] = 0;
+		for (size_t j = 0; j < op->block; j++) {
+			bool minus = __builtin_parityll((i - block) & j) ^ (tc_input_op_signs(op->seed, (block + j) / 64) >> (block + j) % 64 & 1);
+
+			y[i] += (minus ? -1 : 1) * (double)x[block + j];
+		}
+		y[i] /= sqrt((double)op->block);
+	}
+}
+
+static void
+test_input_ops(void)
+{
+	enum { N = 192 };
+	uint16_t scale[N];
+	const struct tc_input_op both[2] = { { .kind = TC_OP_SCALE }, { TC_OP_HADAMARD, 64, 11 } };
+	struct tc_input_ops ops = { 1, both + 1, scale };
+	float x[N], y[N], w[N], row[N];
+	double want[N], worst = 0, dot[2] = { 0, 0 }, back[2] = { 0, 0 };
+
+	for (size_t i = 0; i < N; i++) {
+		x[i] = (float)tc_rng_unit(&rng) - 0.5f;
+		w[i] = (float)tc_rng_unit(&rng) - 0.5f;
+		scale[i] = tc_f16_from_f32((float)(0.5 + tc_rng_unit(&rng)));
+	}
+	tc_input_ops_apply(&ops, N, x, y);
+	naive_hadamard(&both[1], N, x, want);
+	for (size_t i = 0; i < N; i++)
+		worst = fmax(worst, fabs((double)y[i] - want[i]));
+	ok(worst < 1e-6, "a Hadamard transform is its definition (%.2g)", worst);
+	ok(tc_input_op_signs(0, 0) == 0xe220a8397b1dcdaf && tc_input_op_signs(0, 1) == 0x6e789e6aa1b965f4, "signs are splitmix64's");
+	ops = (struct tc_input_ops){ 2, both, scale };
+	tc_input_ops_apply(&ops, N, x, y);
+	memcpy(row, w, sizeof(row));
+	tc_input_ops_transposed(&ops, N, row);
+	for (size_t i = 0; i < N; i++) {
+		dot[0] += (double)w[i] * (double)y[i];
+		dot[1] += (double)row[i] * (double)x[i];
+	}
+	ok(fabs(dot[0] - dot[1]) < 1e-5, "transposed: w . M x = M^T w . x");
+	tc_input_ops_inverse(&ops, N, row);
+	for (size_t i = 0; i < N; i++)
+		back[0] = fmax(back[0], fabs((double)row[i] - (double)w[i]));
+	ok(back[0] < 1e-5, "and back (%.2g)", back[0]);
+}
+
+/* The weights of a tensor with input ops are those that multiply the input. */
+static void
+test_rows_with_ops(void)
+{
+	enum { N = 8 };
+	static const float w[N] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+	const struct tc_input_op op = { TC_OP_HADAMARD, 8, 3 };
+	struct tc_tensor t = matrix(1, N, (struct tc_format){ .dtype = TC_F32 });
+	struct tc_input_ops ops;
+	float stored[N], rows[N];
+	char words[TC_TENSOR_CHARS];
+	double worst = 0;
+
+	t.nops = 1;
+	t.op[0] = op;
+	if (!ok(tc_tensor_layout(&t, &err) == 0 && t.nparts == 1, "layout with a Hadamard transform"))
+		return;
+	t.part[0].data = stored;
+	ops = tc_tensor_input_ops(&t);
+	memcpy(stored, w, sizeof(stored));
+	tc_input_ops_inverse(&ops, N, stored);
+	tc_tensor_read_rows(&t, 0, 1, rows);
+	for (size_t i = 0; i < N; i++)
+		worst = fmax(worst, fabs((double)rows[i] - (double)w[i]));
+	ok(worst < 1e-5, "rows are read without the ops");
+	tc_tensor_read_stored(&t, 0, 1, rows);
+	ok(memcmp(rows, stored, sizeof(rows)) == 0 && !tc_tensor_is_dense(&t), "and as they are stored");
+	tc_tensor_describe(&t, words);
+	ok(strcmp(words, "f32 after hadamard") == 0, "%s", words);
+	ok(tc_tensor_make_dense(&t, TC_F32, &err) == 0 && tc_tensor_is_dense(&t), "made dense");
+}
+
+static void
+test_more_refusals(void)
+{
+	struct tc_format product = { .encoding = TC_PRODUCT, .dtype = TC_F16, .bits = 4, .vector = 4, .stages = 1 };
+	struct tc_tensor t = matrix(4, 12, product);
+
+	ok(!refuses(t), "a product");
+	t.format.vector = 1;
+	ok(refuses(t), "vectors of one are none");
+	t.format.vector = 17;
+	ok(refuses(t), "nor are those of 17");
+	t.format = product;
+	t.format.stages = 3;
+	ok(refuses(t), "three stages");
+	t.format = product;
+	t.format.zero = TC_ZERO_INT;
+	ok(refuses(t), "a zero of a product");
+	t = matrix(4, 12, uniform(4, 4, TC_ZERO_NONE, TC_F16));
+	strcpy(t.book_of, "x");
+	ok(refuses(t), "another's codebook for a uniform format");
+	t.book_of[0] = '\0';
+	t.residual = product;
+	ok(refuses(t), "a product as residual");
+	t.residual = (struct tc_format){0};
+	t.sparse = 49;
+	ok(refuses(t), "more sparse numbers than weights");
+	t.sparse = 0;
+	t.nops = 1;
+	t.op[0] = (struct tc_input_op){ TC_OP_HADAMARD, 8, 0 };
+	ok(refuses(t), "a transform of 8 in 12 inputs");
+	t.op[0].block = 6;
+	ok(refuses(t), "a transform of 6");
+	t.op[0].block = 4;
+	ok(!refuses(t), "one of 4 fits");
+	t.nops = 2;
+	t.op[1] = t.op[0];
+	ok(refuses(t), "twice");
+	t = matrix(4, 12, (struct tc_format){ .encoding = TC_LEVELS, .dtype = TC_U8, .bits = 4 });
+	ok(refuses(t), "levels of 8 bits");
+}
+
 int
 main(void)
 {
@@ -416,5 +679,12 @@ main(void)
 	test_dense_rows();
 	test_names();
 	test_codebook();
+	test_levels();
+	test_product();
+	test_fine_scales();
+	test_sum();
+	test_input_ops();
+	test_rows_with_ops();
+	test_more_refusals();
 	return done_testing();
 }
