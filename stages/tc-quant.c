@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "cli/cli.h"
 #include "cli/select.h"
@@ -10,12 +11,20 @@
 #include "method/measures.h"
 #include "method/sequential.h"
 
-enum { DEFAULT_BITS = 4 };
+enum { DEFAULT_BITS = 4, RESIDUAL_GROUP = 128 };
+#define MAX_KEPT_SHARE 0.1 /* beyond it numbers apart are no outliers, and cost more than their weights */
 
 /* What happens to the embedding or the head. */
 struct edge {
 	bool quantize;
 	int bits;      /* 0: as the linear layers */
+};
+
+/* Weights held in f16. */
+struct keep {
+	double top;              /* share of every tensor's largest */
+	struct tc_spots spots;   /* of a file, by block */
+	bool file;
 };
 
 struct args {
@@ -28,7 +37,12 @@ struct args {
 	bool sequential, act_order, static_groups;
 	double damp;
 	int64_t block;
+	struct keep keep;
+	double clip_z;
+	bool rotate;
+	int64_t residual;
 	/* derived */
+	struct tc_compose compose;
 	const struct tc_quantizer *quantizer, *edges; /* of the embedding and the head */
 	struct tc_quant_options quant;
 	struct tc_measures measures;
@@ -99,6 +113,47 @@ print_edge(const void *field, char *buf, size_t size)
 		snprintf(buf, size, "%s", e->quantize ? "same" : "skip");
 }
 
+static int
+parse_keep(const char *value, void *field, struct tc_err *err)
+{
+	struct keep *k = field;
+	char *end;
+
+	tc_spots_free(&k->spots);
+	*k = (struct keep){0};
+	if (strncmp(value, "top:", 4) != 0) {
+		k->file = true;
+		if (tc_spots_read(&k->spots, value, NULL, err) < 0)
+			return -1;
+		return k->spots.n > 0 ? 0 : tc_fail(err, TC_DATA, "%s: names no weight", value);
+	}
+	k->top = strtod(value + 4, &end);
+	if (end == value + 4 || *end || !(k->top > 0 && k->top <= MAX_KEPT_SHARE))
+		return tc_fail(err, TC_USAGE, "%s: must be top:SHARE, SHARE above 0 and at most %g", value, MAX_KEPT_SHARE);
+	return 0;
+}
+
+/* What was kept, not where it was read. */
+static void
+print_keep(const void *field, char *buf, size_t size)
+{
+	const struct keep *k = field;
+	uint64_t hash;
+
+	buf[0] = '\0';
+	if (k->top > 0)
+		snprintf(buf, size, "top:%.17g", k->top);
+	if (!k->file)
+		return;
+	hash = XXH3_64bits(NULL, 0);
+	for (size_t i = 0; i < k->spots.n; i++) {
+		uint64_t place[3] = { k->spots.at[i].tensor, k->spots.at[i].row, k->spots.at[i].column };
+
+		hash = XXH3_64bits_withSeed(place, sizeof(place), hash);
+	}
+	snprintf(buf, size, "file:%016llx", (unsigned long long)hash);
+}
+
 #define DEFAULT_DAMP 0.01
 
 #define FIELD(f) offsetof(struct args, f)
@@ -133,6 +188,14 @@ static const struct tc_option options[] = {
 	  .help = "gptq: share of its mean added to the Hessian's diagonal (default 0.01)" },
 	{ .name = "block", .type = TC_OPT_COUNT, .offset = FIELD(block), .arg = "N", .role = TC_OPT_FREE, .min = 1, .max = 4096,
 	  .help = "gptq: inputs that are made up for together; changes no bit (default 128)" },
+	{ .name = "rotate", .type = TC_OPT_FLAG, .offset = FIELD(rotate),
+	  .help = "random signs and Hadamard transforms of the inputs, done online" },
+	{ .name = "keep", .type = TC_OPT_CALL, .offset = FIELD(keep), .arg = "WHAT", .parse = parse_keep, .print = print_keep,
+	  .help = "weights held in f16: top:SHARE, the largest, or a file of super weights" },
+	{ .name = "clip-z", .type = TC_OPT_REAL, .offset = FIELD(clip_z), .arg = "Z", .min = 0.5, .max = 1000,
+	  .help = "clip the others to Z standard deviations" },
+	{ .name = "residual", .type = TC_OPT_COUNT, .offset = FIELD(residual), .arg = "B", .min = 1, .max = 8,
+	  .help = "quantize what is left with B bits more" },
 	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
 	  .min = 1 << 20, .max = 0x1p62, .help = "most bytes of hidden states in memory, K M G T may follow" },
 	{ .type = TC_OPT_END }
@@ -144,7 +207,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_OUTPUT | TC_COMMON_SELECT | TC_COMMON_STRIP,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_OUTPUT | TC_COMMON_SELECT | TC_COMMON_STRIP | TC_COMMON_SEED,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -204,6 +267,24 @@ derive_zero(const struct args *a, enum tc_zero *zero, struct tc_err *err)
 }
 
 static int
+derive_compose(struct args *a, struct tc_err *err)
+{
+	if (a->rotate && a->keep.file)
+		return tc_fail(err, TC_USAGE, "--keep FILE names weights that --rotate makes others of");
+	a->compose = (struct tc_compose){
+		.rotate = a->rotate,
+		.seed = a->common.seed == TC_UNSET ? 0 : (uint64_t)a->common.seed,
+		.clip_z = a->clip_z,
+		.top = a->keep.top,
+		.spots = a->keep.file ? &a->keep.spots : NULL,
+		.residual = a->residual == TC_UNSET ? 0 : (int)a->residual,
+		.residual_group = a->group == TC_GROUP_ROW || a->group == TC_GROUP_TENSOR ? RESIDUAL_GROUP : a->group,
+	};
+	a->measures.compose = &a->compose;
+	return 0;
+}
+
+static int
 derive(struct args *a, struct tc_err *err)
 {
 	enum tc_zero zero;
@@ -230,7 +311,7 @@ derive(struct args *a, struct tc_err *err)
 		.static_groups = a->static_groups,
 		.block = (int)a->block,
 	};
-	return 0;
+	return derive_compose(a, err);
 }
 
 /* Whether t is to be quantized, and with which bits. */
@@ -267,7 +348,7 @@ quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, st
 	if (stale && !a->told_stale)
 		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed (--sequential measures anew)", in->name);
 	a->told_stale |= stale;
-	if (quantizer->run(&o, &input, &a->out, a->cli->pool, err) < 0)
+	if (tc_compose_run(&a->compose, quantizer, &o, &input, &a->out, a->cli->pool, err) < 0)
 		return -1;
 	*out = a->out.t;
 	a->done++;
@@ -357,7 +438,7 @@ int
 main(int argc, char **argv)
 {
 	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = TC_UNSET, .group = 128,
-		.damp = NAN, .block = 128 };
+		.damp = NAN, .block = 128, .clip_z = NAN, .residual = TC_UNSET };
 	struct tc_source *source = NULL;
 	struct tc_cli cli;
 
@@ -367,6 +448,7 @@ main(int argc, char **argv)
 		(void)!run(&cli, &a, source);
 	tc_quantized_free(&a.out);
 	tc_measures_clear(&a.measures);
+	tc_spots_free(&a.keep.spots);
 	tc_source_close(source);
 	return tc_cli_end(&cli);
 }

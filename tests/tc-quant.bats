@@ -247,3 +247,58 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	tc-import "$TINY/llama" | tc-quant -q --group 16 -o once.tcs
 	fails_midway 65 'is quantized already' tc-quant once.tcs
 }
+
+@test "rotated, kept, clipped, and a residual: streamed, scored, exported" {
+	ids 2 64 >ids.json
+	while read -r options; do
+		# shellcheck disable=SC2086
+		tc-quant "$TINY/qwen2" -q $options --threads 1 -o one.tc
+		# shellcheck disable=SC2086
+		tc-import "$TINY/qwen2" | tc-quant -q $options --threads 2 | cmp - one.tc
+		tc-ppl one.tc --ids ids.json --base "$TINY/qwen2" --json | jq -e '.kld < 0.03' >/dev/null ||
+		    { echo "$options"; return 1; }
+		rm -rf out
+		tc-export one.tc -o out
+		tc-ppl one.tc --ids ids.json --base out --json | jq -e '.kld < 1e-6' >/dev/null || { echo "export: $options"; return 1; }
+	done <<-'END'
+		--bits 8 --rotate
+		--bits 8 --rotate --seed 9 --group row
+		--bits 8 --keep top:0.01 --group tensor
+		--bits 8 --clip-z 4
+		--bits 4 --residual 4 --group 16
+		--method lloyd --bits 5 --residual 3 --keep top:0.001 --rotate --group 16
+		--bits 6 --rotate --keep top:0.05 --clip-z 4 --residual 2
+	END
+	cmp -s <(tc-quant "$TINY/qwen2" -q --rotate) <(tc-quant "$TINY/qwen2" -q --rotate --seed 1) && return 1
+	cmp <(tc-quant "$TINY/qwen2" -q --rotate --seed 1 --strip | tc-ls --json | jq .tensors) \
+	    <(tc-quant "$TINY/qwen2" -q --rotate --seed 1 | tc-ls --json | jq .tensors)
+}
+
+@test "what stands around a method is named and counted" {
+	tc-quant "$TINY/qwen2" -q --bits 4 --group row --rotate --keep top:0.01 --residual 2 -o q.tc
+	tc-ls q.tc | grep -q 'uniform 4 bit row int f16 + uniform 2 bit row int f16 + [0-9]* sparse after hadamard'
+	tc-ls q.tc --json | jq -e '.ledger.parts | .sparse > 0 and .codes > 0 and .input_ops == 0' >/dev/null
+	tc-ls q.tc --json | jq -e '([.tensors[].bytes] | add) == .ledger.model_bytes' >/dev/null
+}
+
+@test "super weights of a file are kept" {
+	printf '1 3 5 -\n1 0 0 -\n' >list
+	tc-quant "$TINY/llama" -q --bits 2 --keep list -o q.tc
+	tc-ls q.tc | grep -c sparse | grep -qx 1
+	tc-ls q.tc | grep '2 sparse' | grep -q layers.1.mlp.down
+	tc-ls q.tc --json | jq -r '.ledger.parts.sparse' | grep -qx $(( 2 * 2 + 2 * 2 + 2 * $(records q.tc | jq -r 'select(.role == "down") | .shape[0]' | head -n 1) ))
+	# The provenance names what was kept, not the file.
+	cp list other
+	tc-quant "$TINY/llama" -q --bits 2 --keep other | cmp - q.tc
+	printf '1 3 6 -\n1 0 0 -\n' >other
+	tc-quant "$TINY/llama" -q --bits 2 --keep other -o q2.tc
+	! cmp -s q.tc q2.tc
+	printf '1 99999 5 -\n' >other
+	fails_midway 65 'has no weight \[99999, 5\] to keep' tc-quant "$TINY/llama" -q --keep other
+	fails 66 'nothing.here' tc-quant "$TINY/llama" --keep nothing.here
+	: >other
+	fails 65 'names no weight' tc-quant "$TINY/llama" --keep other
+	fails 2 'must be top:SHARE' tc-quant "$TINY/llama" --keep top:0.2
+	fails 2 'must be top:SHARE' tc-quant "$TINY/llama" --keep top:x
+	fails 2 'names weights that --rotate makes others of' tc-quant "$TINY/llama" --rotate --keep list
+}

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "stats/tree.h"
+#include "tensor/input_op.h"
 
 static void
 forget(struct tc_measure *m)
@@ -22,9 +23,39 @@ tc_measures_clear(struct tc_measures *m)
 		forget(&m->site[s]);
 }
 
+/* A packed triangle becomes M H M^T: M applied to the rows, and to those of what
+ * comes of it, transposed. */
+static int
+rotate(float *packed, size_t n, const struct tc_input_op *op, struct tc_err *err)
+{
+	const struct tc_input_ops ops = { 1, op, NULL };
+	float *h = tc_alloc(n * n, sizeof(*h), err);
+
+	if (!h)
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j <= i; j++)
+			h[i * n + j] = h[j * n + i] = packed[i * (i + 1) / 2 + j];
+	for (int side = 0; side < 2; side++) {
+		for (size_t i = 0; i < n; i++)
+			tc_input_ops_apply(&ops, n, h + i * n, h + i * n);
+		for (size_t i = 0; side == 0 && i < n; i++)
+			for (size_t j = 0; j < i; j++) {
+				float x = h[i * n + j];
+
+				h[i * n + j] = h[j * n + i];
+				h[j * n + i] = x;
+			}
+	}
+	for (size_t i = 0; i < n; i++)
+		memcpy(packed + i * (i + 1) / 2, h + i * n, (i + 1) * sizeof(*packed));
+	free(h);
+	return 0;
+}
+
 /* The squares are its diagonal. */
 static int
-take_hessian(struct tc_measure *m, uint64_t dim, const double *total, size_t n, struct tc_err *err)
+take_hessian(struct tc_measure *m, uint64_t dim, const double *total, size_t n, const struct tc_input_op *op, struct tc_err *err)
 {
 	free(m->hessian);
 	free(m->squares);
@@ -35,8 +66,10 @@ take_hessian(struct tc_measure *m, uint64_t dim, const double *total, size_t n, 
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		m->hessian[i] = (float)total[i];
+	if (op && rotate(m->hessian, dim, op, err) < 0)
+		return -1;
 	for (size_t i = 0; i < dim; i++)
-		m->squares[i] = total[i * (i + 1) / 2 + i];
+		m->squares[i] = op ? (double)m->hessian[i * (i + 1) / 2 + i] : total[i * (i + 1) / 2 + i];
 	tc_factor_free(&m->factor);
 	m->factored = false;
 	return 0;
@@ -48,6 +81,8 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 	const struct tc_stat *s = &stat->u.stat;
 	struct tc_measure *at = &m->site[s->site];
 	size_t n = tc_stat_values(s->kind, s->dim);
+	struct tc_input_op op;
+	bool rotated = false;
 	uint64_t tokens;
 	double *total;
 
@@ -61,11 +96,19 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 		return -1;
 	tc_stat_total(s, stat->part[0].data, total, &tokens);
 	at->stale = s->stale;
+	if (m->compose && m->compose->rotate && s->block >= 0) {
+		op = tc_rotation(m->compose, s->block, s->site, s->dim);
+		rotated = true;
+	}
 	if (s->kind == TC_STAT_HESSIAN) {
-		int r = take_hessian(at, s->dim, total, n, err);
+		int r = take_hessian(at, s->dim, total, n, rotated ? &op : NULL, err);
 
 		free(total);
 		return r;
+	}
+	if (rotated) {              /* not known from squares alone */
+		free(total);
+		return 0;
 	}
 	free(at->squares);
 	at->squares = total;

@@ -3,7 +3,7 @@
 #ifndef TC_METHOD_MEASURES_H
 #define TC_METHOD_MEASURES_H
 
-#include "method/quantizer.h"
+#include "method/compose.h"
 #include "stream/record.h"
 
 struct tc_measure {
@@ -16,6 +16,8 @@ struct tc_measure {
 };
 
 struct tc_measures {
+	const struct tc_compose *compose; /* NULL, or what rotates the inputs: measures
+	                                   * are then of the rotated ones */
 	int block;
 	struct tc_measure site[TC_SITES];
 };
