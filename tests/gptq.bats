@@ -49,6 +49,41 @@ tokens() {
 	done
 }
 
+@test "gptq on the grids of every method beats that method, and stores what it stores" {
+	tokens >t.tc
+	while read -r options; do
+		# shellcheck disable=SC2086
+		tc-quant draft -q --method $options -o plain.tc
+		# shellcheck disable=SC2086
+		tc-quant t.tc -q --method gptq --grid $options --sequential --strip -o gptq.tc
+		[ "$(tc-ls plain.tc --json | jq .ledger.model_bytes)" = "$(tc-ls gptq.tc --json | jq .ledger.model_bytes)" ]
+		a=$(ppl plain.tc --window 256 --max-tokens 8192)
+		b=$(ppl gptq.tc --window 256 --max-tokens 8192)
+		jq -en "$b < $a" >/dev/null || { echo "$options: $b, without gptq $a"; return 1; }
+	done <<-'END'
+		rtn --bits 3 --mse
+		opt --bits 3
+		opt --bits 3 --sym --levels full
+		nf3
+		lloyd --bits 3
+		hqq --bits 3
+	END
+}
+
+@test "grids of another method take its bits and zeros, and those of the embedding" {
+	tokens >t.tc
+	tc-quant t.tc -q --method gptq --grid nf3 --sequential --embed same -o q.tc
+	records q.tc | jq -c 'select(.format.encoding == "codebook") | [.role, .format.bits]' | sort -u >list
+	[ "$(grep -c ',3' list)" -eq 8 ] && grep -q embed list
+	records q.tc | head -n 1 | jq -r '.steps[-1][3]' | grep -q -- '--method gptq --bits 3 .*--grid nf3'
+	fails 2 'bits: nf3 has 3 bits' tc-quant t.tc --method gptq --grid nf3 --bits 4 --sequential
+	fails 2 '--sym does not go with --grid hqq' tc-quant t.tc --method gptq --grid hqq --sym
+	fails 2 'go with --method gptq' tc-quant t.tc --grid opt
+	fails 2 "grid: 'gptq': must be one of" tc-quant t.tc --method gptq --grid gptq
+	fails 2 'grids of rtn, not of opt' tc-quant t.tc --method gptq --grid opt --mse
+	fails 2 'grids of rtn, not of hqq' tc-quant t.tc --method hqq --mse
+}
+
 @test "round to nearest does not depend on the order of blocks" {
 	tokens >t.tc
 	tc-quant t.tc -q --strip -o a.tc

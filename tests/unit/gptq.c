@@ -1,5 +1,5 @@
 /* GPTQ and the factor it spreads errors by: against the algorithm written plainly
- * in double, against round to nearest where nothing is to be made up for, and the
+ * in double, against its grids' method where nothing is to be made up for, and the
  * same bytes at any block size and number of threads. */
 #include <math.h>
 #include <stdlib.h>
@@ -216,9 +216,25 @@ test_against_plain(const char *kind)
 
 /* ---- properties ---- */
 
+/* On some of a method's grids, gptq and the method itself. */
+static bool
+alike_on(const struct layer *l, const struct tc_quantizer *grid, const struct tc_quant_options *o)
+{
+	struct tc_quant_input in = { .w = &l->t };
+	struct tc_quant_options with = *o;
+	struct tc_quantized a, b;
+	bool alike;
+
+	with.grid = grid;
+	alike = run(&with, l, NULL, &a) == 0 && tc_quantizer_run(grid, o, &in, &b, NULL, &err) == 0 && same(&a, &b);
+	tc_quantized_free(&a);
+	tc_quantized_free(&b);
+	return alike;
+}
+
 /* Nothing is made up for when inputs do not go together. */
 static void
-test_diagonal(const char *kind)
+test_diagonal(const char *kind, const struct tc_quantizer *grid, bool mse)
 {
 	static struct layer l;
 	static const uint64_t groups[] = { 7, 16, 32, TC_GROUP_ROW };
@@ -227,23 +243,44 @@ test_diagonal(const char *kind)
 	for (size_t i = 0; i < COLS; i++)
 		for (size_t j = 0; j < i; j++)
 			l.packed[i * (i + 1) / 2 + j] = 0;
-	for (int bits = 1; bits <= 8; bits++) {
+	for (int bits = grid->bits_min; bits <= grid->bits_max; bits++) {
 		bool alike = true;
 
 		for (int zero = 0; zero < TC_ZEROS; zero++)
 			for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
-				for (int order = 0; order < 2; order++) {
-					struct tc_quant_options o = { .bits = bits, .group = groups[g], .zero = (enum tc_zero)zero,
-						.levels = TC_LEVELS_FULL, .scale = TC_F16, .damping = 0.01, .act_order = order, .block = 128 };
-					struct tc_quant_input in = { .w = &l.t };
-					struct tc_quantized a, b;
-
-					alike &= run(&o, &l, NULL, &a) == 0 && tc_rtn_run(&o, &in, &b, NULL, &err) == 0 && same(&a, &b);
-					tc_quantized_free(&a);
-					tc_quantized_free(&b);
-				}
-		ok(alike, "%s: a diagonal Hessian gives round to nearest's codes, %d bits, every grid, group and order", kind, bits);
+				for (int order = 0; order < 2; order++)
+					if (grid->zeros ? grid->zeros >> zero & 1 : zero == 0)
+						alike &= alike_on(&l, grid, &(struct tc_quant_options){ .bits = bits, .group = groups[g],
+							.zero = (enum tc_zero)zero, .levels = TC_LEVELS_FULL, .scale = TC_F16, .mse = mse,
+							.damping = 0.01, .act_order = order, .block = 128 });
+		ok(alike, "%s: a diagonal Hessian gives %s's codes%s, %d bits, every grid, group and order", kind, grid->name,
+		    mse ? ", ranges searched for" : "", bits);
 	}
+}
+
+/* Of output error, on a method's grids, against the method's. */
+static void
+test_grid_error(const char *kind, const struct tc_quantizer *grid)
+{
+	struct tc_quant_options o = { .bits = grid->bits_min > 3 ? grid->bits_min : 3, .group = 32, .scale = TC_F32,
+		.zero = grid->zeros ? TC_ZERO_MIN : TC_ZERO_NONE, .damping = 0.01, .block = 128, .grid = grid };
+	static struct layer l;
+	static float w[ROWS * COLS];
+	struct tc_quantized q;
+	double ours = INFINITY, plain = 0;
+
+	make(&l, TOKENS, -1);
+	if (run(&o, &l, NULL, &q) == 0) {
+		numbers(&q, w);
+		ours = output_error(&l, w);
+	}
+	tc_quantized_free(&q);
+	if (tc_quantizer_run(grid, &o, &(struct tc_quant_input){ .w = &l.t }, &q, NULL, &err) == 0) {
+		numbers(&q, w);
+		plain = output_error(&l, w);
+	}
+	tc_quantized_free(&q);
+	ok(ours < 0.5 * plain, "%s: output error %.2f of %s's, on its grids", kind, ours / plain, grid->name);
 }
 
 static void
@@ -266,7 +303,7 @@ test_error(const char *kind)
 				ours = output_error(&l, w);
 			}
 			tc_quantized_free(&q);
-			if (tc_rtn_run(&o, &in, &q, NULL, &err) == 0) {
+			if (tc_quantizer_run(tc_quantizer_find("rtn"), &o, &in, &q, NULL, &err) == 0) {
 				numbers(&q, w);
 				plain = output_error(&l, w);
 			}
@@ -381,11 +418,19 @@ main(void)
 		if (tc_kernels_select(kinds[k]->name, &err) < 0)
 			return 1;
 		test_against_plain(kinds[k]->name);
-		test_diagonal(kinds[k]->name);
+		test_diagonal(kinds[k]->name, tc_quantizer_find("rtn"), false);
+		for (const struct tc_quantizer *grid = tc_quantizers; grid->name; grid++)
+			if (grid->fitter)
+				test_grid_error(kinds[k]->name, grid);
 		test_error(kinds[k]->name);
 		test_same_bits(kinds[k]->name, pool);
 		test_few_tokens(kinds[k]->name);
 	}
+	/* How grids are chosen does not depend on the kernels. */
+	for (const struct tc_quantizer *grid = tc_quantizers + 1; grid->name; grid++)
+		if (grid->fitter)
+			test_diagonal(kinds[n - 1]->name, grid, false);
+	test_diagonal(kinds[n - 1]->name, tc_quantizer_find("rtn"), true);
 	test_factor();
 	test_missing();
 	tc_pool_close(pool);
