@@ -7,7 +7,11 @@
  * Rows do not know of each other.  A panel of them is held by inputs,
  * [in][nr], so that a step, w_k -= e_j R_jk for all k > j, is a product of the
  * kernels; the sum of an element's steps is one chain, j ascending, whatever
- * the blocks. */
+ * the blocks.
+ *
+ * A weight that came as 0 stays 0 where the grids have that number, so that
+ * pruned weights do not come back: what it took of others' errors goes on to
+ * those after it. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +27,12 @@ struct job {
 	const struct tc_quant_input *in;
 	const struct tc_factor *f;
 	struct tc_packing p;
+	bool keeps_zeros;
 	float *work;               /* [threads][work_floats] */
 	size_t work_floats;
 	struct tc_grid *grids;     /* [threads][groups][nr] */
 	uint8_t *codes;            /* [threads][nr][cols] */
+	bool *zero;                /* [threads][cols][nr] */
 };
 
 /* Some rows in the making. */
@@ -38,6 +44,7 @@ struct panel {
 	float *row;                /* [cols] */
 	struct tc_grid *grid;      /* [groups][nr] */
 	uint8_t *codes;            /* [nr][cols] */
+	bool *zero;                /* [cols][nr], in order: weights that stay 0 */
 };
 
 static bool
@@ -55,8 +62,12 @@ take_rows(const struct panel *p)
 	memset(p->w, 0, j->p.cols * nr * sizeof(*p->w));
 	for (size_t r = 0; r < p->rows; r++) {
 		tc_tensor_read_rows(j->in->w, p->row0 + r, 1, p->row);
-		for (size_t i = 0; i < j->p.cols; i++)
-			p->w[i * nr + r] = j->f->dead[i] ? 0 : p->row[j->f->order[i]];
+		for (size_t i = 0; i < j->p.cols; i++) {
+			float w = j->f->dead[i] ? 0 : p->row[j->f->order[i]];
+
+			p->w[i * nr + r] = w;
+			p->zero[i * nr + r] = j->keeps_zeros && w == 0;
+		}
 	}
 }
 
@@ -92,7 +103,7 @@ fit_now(const struct panel *p, size_t k)
 
 	for (size_t r = 0; r < p->rows; r++) {
 		for (size_t i = 0; i < n; i++)
-			p->row[i] = p->w[(c + i) * nr + r];
+			p->row[i] = p->zero[(c + i) * nr + r] ? 0 : p->w[(c + i) * nr + r];
 		fit_group(p, r, k, p->row);
 	}
 }
@@ -105,11 +116,11 @@ round_input(struct panel *p, size_t i, float *e)
 	size_t nr = tc_kernels()->nr, input = j->f->order[i];
 	const struct tc_grid *grid = p->grid + input / j->p.width * nr;
 	float *w = p->w + i * nr, diagonal = j->f->r[i * j->f->n + i];
+	const bool *zero = p->zero + i * nr;
 
 	memset(e, 0, nr * sizeof(*e));
-	for (size_t r = 0; r < p->rows; r++) {
-		e[r] = (tc_grid_nearest(&grid[r], w[r], &p->codes[r * j->p.cols + input]) - w[r]) / diagonal;
-	}
+	for (size_t r = 0; r < p->rows; r++)
+		e[r] = (tc_grid_nearest(&grid[r], zero[r] ? 0 : w[r], &p->codes[r * j->p.cols + input]) - w[r]) / diagonal;
 }
 
 /* Inputs first .. end-1 take the errors of from .. from+n-1. */
@@ -169,6 +180,7 @@ quantize_panel(void *ctx, size_t i, int worker)
 	p.row = p.e + (size_t)j->fitter.o.block * nr;
 	p.grid = j->grids + (size_t)worker * j->p.groups * nr;
 	p.codes = j->codes + (size_t)worker * nr * cols;
+	p.zero = j->zero + (size_t)worker * nr * cols;
 	take_rows(&p);
 	if (is_static(&j->fitter.o))
 		fit_before(&p);
@@ -191,11 +203,13 @@ quantize(struct job *j, struct tc_quantized *q, struct tc_pool *pool, struct tc_
 
 	if (tc_packing_open(&j->p, &f->o, j->in->w, f->table ? TC_CODEBOOK : TC_UNIFORM, err) < 0)
 		return -1;
+	j->keeps_zeros = tc_grid_has_zero(&f->o, f->table);
 	j->work_floats = (cols + (size_t)f->o.block) * nr + cols;
 	j->work = tc_alloc(threads, j->work_floats * sizeof(*j->work), err);
 	j->grids = tc_alloc(threads, j->p.groups * nr * sizeof(*j->grids), err);
 	j->codes = tc_alloc(threads, nr * cols, err);
-	if (!j->work || !j->grids || !j->codes)
+	j->zero = tc_alloc(threads, nr * cols * sizeof(*j->zero), err);
+	if (!j->work || !j->grids || !j->codes || !j->zero)
 		return -1;
 	tc_pool_run(pool, (j->p.rows + nr - 1) / nr, quantize_panel, j);
 	if (f->table)
@@ -223,5 +237,6 @@ tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, s
 	free(j.work);
 	free(j.grids);
 	free(j.codes);
+	free(j.zero);
 	return r;
 }

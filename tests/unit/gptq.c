@@ -66,6 +66,15 @@ make(struct layer *l, size_t tokens, int dead)
 	l->t.part[0].data = l->w;
 }
 
+/* Half of the weights become 0. */
+static void
+prune(struct layer *l)
+{
+	for (size_t i = 0; i < ROWS * COLS; i++)
+		if (tc_rng_below(&rng, 2) == 0)
+			l->w[i] = 0;
+}
+
 static int
 run(const struct tc_quant_options *o, const struct layer *l, struct tc_pool *pool, struct tc_quantized *q)
 {
@@ -157,7 +166,7 @@ plain_factor(const double *h, double damping, double *r)
 }
 
 /* Asymmetric 4 bit, one group a row, whose grid is that of the weights as they
- * came (a row's group is entered first). */
+ * came (a row's group is entered first); what came as 0 stays 0. */
 static void
 plain_gptq(const struct layer *l, double damping, double *q)
 {
@@ -177,7 +186,7 @@ plain_gptq(const struct layer *l, double damping, double *q)
 		for (size_t i = 0; i < COLS; i++) {
 			double code = fmin(fmax(nearbyint(w[i] / s) + zero, 0), 15), e;
 
-			q[row * COLS + i] = s * (code - zero);
+			q[row * COLS + i] = l->w[row * COLS + i] == 0 ? 0 : s * (code - zero);
 			e = (w[i] - q[row * COLS + i]) / r[i * COLS + i];
 			for (size_t k = i + 1; k < COLS; k++)
 				w[k] -= e * r[i * COLS + k];
@@ -186,7 +195,7 @@ plain_gptq(const struct layer *l, double damping, double *q)
 }
 
 static void
-test_against_plain(const char *kind)
+test_against_plain(const char *kind, bool pruned)
 {
 	struct tc_quant_options o = { .bits = 4, .group = TC_GROUP_ROW, .zero = TC_ZERO_INT, .scale = TC_F32, .damping = 0.01, .block = 128 };
 	static struct layer l;
@@ -196,6 +205,8 @@ test_against_plain(const char *kind)
 	size_t rows_alike = 0;
 
 	make(&l, TOKENS, -1);
+	if (pruned)
+		prune(&l);
 	if (!ok(run(&o, &l, NULL, &q) == 0, "%s: runs", kind)) {
 		printf("# %s\n", err.msg);
 		return;
@@ -210,7 +221,8 @@ test_against_plain(const char *kind)
 			most = fmax(most, fabs((double)got[r * COLS + i] - want[r * COLS + i]));
 		rows_alike += most < 1e-5;
 	}
-	ok(rows_alike >= ROWS - 2, "%s: as the algorithm in double, %zu of %d rows", kind, rows_alike, ROWS);
+	ok(rows_alike >= ROWS - 2, "%s: as the algorithm in double%s, %zu of %d rows", kind,
+	    pruned ? ", half of the weights 0" : "", rows_alike, ROWS);
 	tc_quantized_free(&q);
 }
 
@@ -338,6 +350,37 @@ test_same_bits(const char *kind, struct tc_pool *pool)
 		}
 }
 
+/* Where the grids have it: with and without gptq. */
+static void
+test_zeros(const struct tc_quantizer *grid, enum tc_zero zero, bool has)
+{
+	static struct layer l;
+	static float w[ROWS * COLS];
+
+	make(&l, TOKENS, -1);
+	prune(&l);
+	for (int bits = grid->bits_min > 2 ? grid->bits_min : 2; bits <= grid->bits_max; bits++)
+		for (int way = 0; way < 4; way++) {
+			struct tc_quant_options o = { .bits = bits, .group = 32, .zero = zero, .levels = bits % 2 ? TC_LEVELS_ODD : TC_LEVELS_FULL,
+				.scale = TC_F16, .damping = 0.01, .act_order = way == 2, .static_groups = way == 1, .block = 128, .grid = grid };
+			struct tc_quantized q;
+			size_t zeros = 0, kept = 0;
+
+			if (way == 3 ? tc_quantizer_run(grid, &o, &(struct tc_quant_input){ .w = &l.t }, &q, NULL, &err) < 0 : run(&o, &l, NULL, &q) < 0) {
+				ok(false, "%s: %s", grid->name, err.msg);
+				continue;
+			}
+			numbers(&q, w);
+			for (size_t i = 0; i < ROWS * COLS; i++) {
+				zeros += l.w[i] == 0;
+				kept += l.w[i] == 0 && w[i] == 0;
+			}
+			ok(has ? kept == zeros : kept < zeros / 2, "%s %s, %d bits, zero %s: %zu of %zu weights stay 0", grid->name,
+			    way == 3 ? "alone" : "with gptq", bits, tc_zero_names[zero], kept, zeros);
+			tc_quantized_free(&q);
+		}
+}
+
 static void
 test_few_tokens(const char *kind)
 {
@@ -417,7 +460,8 @@ main(void)
 	for (size_t k = 0; k < n; k++) {
 		if (tc_kernels_select(kinds[k]->name, &err) < 0)
 			return 1;
-		test_against_plain(kinds[k]->name);
+		test_against_plain(kinds[k]->name, false);
+		test_against_plain(kinds[k]->name, true);
 		test_diagonal(kinds[k]->name, tc_quantizer_find("rtn"), false);
 		for (const struct tc_quantizer *grid = tc_quantizers; grid->name; grid++)
 			if (grid->fitter)
@@ -431,6 +475,12 @@ main(void)
 		if (grid->fitter)
 			test_diagonal(kinds[n - 1]->name, grid, false);
 	test_diagonal(kinds[n - 1]->name, tc_quantizer_find("rtn"), true);
+	for (int zero = 0; zero < TC_ZEROS; zero++)
+		test_zeros(tc_quantizer_find("rtn"), (enum tc_zero)zero, zero != TC_ZERO_MIN);
+	test_zeros(tc_quantizer_find("opt"), TC_ZERO_NONE, true);
+	test_zeros(tc_quantizer_find("opt"), TC_ZERO_INT, true);
+	test_zeros(tc_quantizer_find("nf4"), TC_ZERO_NONE, true);
+	test_zeros(tc_quantizer_find("nf3"), TC_ZERO_NONE, true);
 	test_factor();
 	test_missing();
 	tc_pool_close(pool);
