@@ -20,7 +20,7 @@ struct edge {
 
 struct args {
 	struct tc_common common;
-	const char *method, *levels, *scale, *grid;
+	const char *method, *levels, *scale, *grid, *order;
 	int64_t bits;
 	uint64_t group;
 	bool sym, asym, fmin;
@@ -126,6 +126,8 @@ static const struct tc_option options[] = {
 	  .help = "an untied head: skip, same, or its bits (default skip)" },
 	{ .name = "sequential", .type = TC_OPT_FLAG, .offset = FIELD(sequential),
 	  .help = "measure each block on what the quantized ones before it give" },
+	{ .name = "order", .type = TC_OPT_NAME, .offset = FIELD(order), .arg = "HOW", .names = "block|layer",
+	  .help = "with --sequential: measure a block whole, or each layer on those before (default block)" },
 	{ .name = "grid", .type = TC_OPT_NAME, .offset = FIELD(grid), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq",
 	  .help = "gptq: the method whose grids it rounds on (default rtn)" },
 	{ .name = "mse", .type = TC_OPT_FLAG, .offset = FIELD(mse),
@@ -231,6 +233,8 @@ derive(struct args *a, struct tc_err *err)
 
 	if (a->sym + a->asym + a->fmin > 1)
 		return tc_fail(err, TC_USAGE, "--sym, --asym and --fmin exclude each other");
+	if (a->order && !a->sequential)
+		return tc_fail(err, TC_USAGE, "--order goes with --sequential");
 	if (a->levels && !a->sym)
 		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
 	if (derive_methods(a, err) < 0 || derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
@@ -324,7 +328,14 @@ static int
 pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 {
 	struct tc_pass p = { quantize_tensor, notice, a, a->common.strip };
-	struct tc_sequential s = { a->cli->pool, a->quantizer->needs == TC_NEEDS_HESSIAN, spill, say_block, a };
+	struct tc_sequential s = {
+		.pool = a->cli->pool,
+		.hessian = a->quantizer->needs == TC_NEEDS_HESSIAN,
+		.by_layer = a->order && strcmp(a->order, "layer") == 0,
+		.spill = spill,
+		.progress = say_block,
+		.ctx = a,
+	};
 
 	return a->sequential ? tc_sequential_run(source, a->cli->writer, &p, &s, ledger, &a->cli->err) :
 	    tc_pass_run(source, a->cli->writer, &p, ledger, &a->cli->err);

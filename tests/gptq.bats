@@ -28,6 +28,31 @@ tokens() {
 	jq -e '[.tensors[] | select(.name | test("layers.1.")) | .max_abs] | max > 0' cmp.json
 }
 
+@test "layer by layer, each of a block's layers is fitted to those before it" {
+	tokens >t.tc
+	for option in block layer; do
+		tc-quant t.tc -q --method gptq --bits 3 --sequential --order $option -o $option.tc
+	done
+	tc-quant t.tc -q --method gptq --bits 3 --sequential | tc-cmp - block.tc
+	tc-cmp block.tc layer.tc --json >cmp.json || true
+	jq -e '[.tensors[] | select(.name | test("layers.0.*[qkv]_proj")) | .max_abs] | max == 0' cmp.json
+	jq -e '[.tensors[] | select(.name | test("layers.0.*(o|up|down)_proj")) | .max_abs] | min > 0' cmp.json
+	# The last layer of a block that quantizes nothing else sees the same.
+	for option in block layer; do
+		tc-quant t.tc -q --method gptq --bits 3 --sequential --order $option --include '*.down_proj.*' -o $option.tc
+	done
+	tc-cmp block.tc layer.tc
+	# What opt weighs errors by is measured likewise.
+	for option in block layer; do
+		tc-quant t.tc -q --method opt --bits 3 --sequential --order $option -o $option.tc
+	done
+	! tc-cmp block.tc layer.tc >cmp || return 1
+	ids 4 48 >ids.json
+	tc-calib "$TINY/gpt2" -q --tokens-only --ids ids.json | tc-quant -q --method gptq --group 16 --sequential --order layer | tc-ls >list
+	fails 2 'order goes with --sequential' tc-quant t.tc --order layer
+	fails 2 "order: 'both': must be one of block, layer" tc-quant t.tc --sequential --order both
+}
+
 @test "gptq gives the same bytes at any number of threads, block size, pipe" {
 	tokens >t.tc
 	tc-quant t.tc -q --method gptq --bits 3 --sequential --threads 1 -o a.tc
