@@ -29,12 +29,12 @@ struct keep {
 
 struct args {
 	struct tc_common common;
-	const char *method, *levels, *scale;
+	const char *method, *levels, *scale, *grid, *order;
 	int64_t bits;
 	uint64_t group;
 	bool sym, asym, fmin;
 	struct edge embed, head;
-	bool sequential, act_order, static_groups;
+	bool sequential, act_order, static_groups, mse;
 	double damp;
 	int64_t block;
 	struct keep keep;
@@ -43,7 +43,8 @@ struct args {
 	int64_t residual;
 	/* derived */
 	struct tc_compose compose;
-	const struct tc_quantizer *quantizer, *edges; /* of the embedding and the head */
+	const struct tc_quantizer *quantizer;
+	const struct tc_quantizer *grids; /* whose, on which the quantizer rounds, or itself */
 	struct tc_quant_options quant;
 	struct tc_measures measures;
 	bool told_stale;
@@ -180,6 +181,12 @@ static const struct tc_option options[] = {
 	  .help = "an untied head: skip, same, or its bits (default skip)" },
 	{ .name = "sequential", .type = TC_OPT_FLAG, .offset = FIELD(sequential),
 	  .help = "measure each block on what the quantized ones before it give" },
+	{ .name = "order", .type = TC_OPT_NAME, .offset = FIELD(order), .arg = "HOW", .names = "block|layer",
+	  .help = "with --sequential: measure a block whole, or each layer on those before (default block)" },
+	{ .name = "grid", .type = TC_OPT_NAME, .offset = FIELD(grid), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq",
+	  .help = "gptq: the method whose grids it rounds on (default rtn)" },
+	{ .name = "mse", .type = TC_OPT_FLAG, .offset = FIELD(mse),
+	  .help = "rtn's grids: the best of ranges that shrink, as in GPTQ's code" },
 	{ .name = "act-order", .type = TC_OPT_FLAG, .offset = FIELD(act_order),
 	  .help = "gptq: inputs with the largest squares first; groups are static then" },
 	{ .name = "static-groups", .type = TC_OPT_FLAG, .offset = FIELD(static_groups),
@@ -234,7 +241,7 @@ check_bits(const struct tc_quantizer *q, const char *option, int64_t bits, struc
 static int
 derive_bits(struct args *a, struct tc_err *err)
 {
-	const struct tc_quantizer *q = a->quantizer;
+	const struct tc_quantizer *q = a->grids;
 
 	if (a->bits == TC_UNSET) {
 		a->bits = DEFAULT_BITS < q->bits_min ? q->bits_min : DEFAULT_BITS > q->bits_max ? q->bits_max : DEFAULT_BITS;
@@ -242,8 +249,8 @@ derive_bits(struct args *a, struct tc_err *err)
 			return -1;
 	}
 	if (check_bits(q, "bits", a->bits, err) < 0 ||
-	    (a->embed.bits && check_bits(a->edges, "embed", a->embed.bits, err) < 0) ||
-	    (a->head.bits && check_bits(a->edges, "head", a->head.bits, err) < 0))
+	    (a->embed.bits && check_bits(q, "embed", a->embed.bits, err) < 0) ||
+	    (a->head.bits && check_bits(q, "head", a->head.bits, err) < 0))
 		return -1;
 	return 0;
 }
@@ -254,12 +261,13 @@ derive_zero(const struct args *a, enum tc_zero *zero, struct tc_err *err)
 {
 	static const char *const option[TC_ZEROS] = { "sym", "asym", "fmin" };
 	const bool asked[TC_ZEROS] = { a->sym, a->asym, a->fmin };
-	unsigned zeros = a->quantizer->zeros;
+	unsigned zeros = a->grids->zeros;
 
 	*zero = zeros >> TC_ZERO_INT & 1 ? TC_ZERO_INT : TC_ZERO_MIN;   /* a codebook has none */
 	for (int z = 0; z < TC_ZEROS; z++) {
 		if (asked[z] && !(zeros >> z & 1))
-			return tc_fail(err, TC_USAGE, "--%s does not go with --method %s", option[z], a->quantizer->name);
+			return tc_fail(err, TC_USAGE, "--%s does not go with --%s %s", option[z],
+			    a->grids == a->quantizer ? "method" : "grid", a->grids->name);
 		if (asked[z])
 			*zero = (enum tc_zero)z;
 	}
@@ -285,20 +293,32 @@ derive_compose(struct args *a, struct tc_err *err)
 }
 
 static int
+derive_methods(struct args *a, struct tc_err *err)
+{
+	bool compensates;
+
+	a->quantizer = tc_quantizer_find(a->method);
+	compensates = a->quantizer->needs == TC_NEEDS_HESSIAN;
+	if ((a->act_order || a->static_groups || !isnan(a->damp) || a->grid) && !compensates)
+		return tc_fail(err, TC_USAGE, "--grid, --act-order, --static-groups and --damp go with --method gptq");
+	a->grids = compensates ? tc_quantizer_find(a->grid ? a->grid : "rtn") : a->quantizer;
+	if (a->mse && strcmp(a->grids->name, "rtn") != 0)
+		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", a->grids->name);
+	return 0;
+}
+
+static int
 derive(struct args *a, struct tc_err *err)
 {
 	enum tc_zero zero;
 
 	if (a->sym + a->asym + a->fmin > 1)
 		return tc_fail(err, TC_USAGE, "--sym, --asym and --fmin exclude each other");
+	if (a->order && !a->sequential)
+		return tc_fail(err, TC_USAGE, "--order goes with --sequential");
 	if (a->levels && !a->sym)
 		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
-	a->quantizer = tc_quantizer_find(a->method);
-	/* Nothing is measured where the embedding is read. */
-	a->edges = a->quantizer->needs == TC_NEEDS_HESSIAN ? tc_quantizer_find("rtn") : a->quantizer;
-	if ((a->act_order || a->static_groups || !isnan(a->damp)) && a->quantizer->needs != TC_NEEDS_HESSIAN)
-		return tc_fail(err, TC_USAGE, "--act-order, --static-groups and --damp go with --method gptq");
-	if (derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
+	if (derive_methods(a, err) < 0 || derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
 		return -1;
 	a->quant = (struct tc_quant_options){
 		.bits = (int)a->bits,
@@ -310,6 +330,8 @@ derive(struct args *a, struct tc_err *err)
 		.act_order = a->act_order,
 		.static_groups = a->static_groups,
 		.block = (int)a->block,
+		.mse = a->mse,
+		.grid = a->grids,
 	};
 	return derive_compose(a, err);
 }
@@ -331,7 +353,8 @@ static int
 quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, struct tc_err *err)
 {
 	struct args *a = ctx;
-	const struct tc_quantizer *quantizer = in->block < 0 ? a->edges : a->quantizer;
+	/* Nothing is measured where the embedding is read. */
+	const struct tc_quantizer *quantizer = in->block < 0 ? a->grids : a->quantizer;
 	struct tc_quant_input input = { .w = in };
 	struct tc_quant_options o = a->quant;
 	bool stale;
@@ -386,7 +409,14 @@ static int
 pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 {
 	struct tc_pass p = { quantize_tensor, notice, a, a->common.strip };
-	struct tc_sequential s = { a->cli->pool, a->quantizer->needs == TC_NEEDS_HESSIAN, spill, say_block, a };
+	struct tc_sequential s = {
+		.pool = a->cli->pool,
+		.hessian = a->quantizer->needs == TC_NEEDS_HESSIAN,
+		.by_layer = a->order && strcmp(a->order, "layer") == 0,
+		.spill = spill,
+		.progress = say_block,
+		.ctx = a,
+	};
 
 	return a->sequential ? tc_sequential_run(source, a->cli->writer, &p, &s, ledger, &a->cli->err) :
 	    tc_pass_run(source, a->cli->writer, &p, ledger, &a->cli->err);

@@ -28,6 +28,31 @@ tokens() {
 	jq -e '[.tensors[] | select(.name | test("layers.1.")) | .max_abs] | max > 0' cmp.json
 }
 
+@test "layer by layer, each of a block's layers is fitted to those before it" {
+	tokens >t.tc
+	for option in block layer; do
+		tc-quant t.tc -q --method gptq --bits 3 --sequential --order $option -o $option.tc
+	done
+	tc-quant t.tc -q --method gptq --bits 3 --sequential | tc-cmp - block.tc
+	tc-cmp block.tc layer.tc --json >cmp.json || true
+	jq -e '[.tensors[] | select(.name | test("layers.0.*[qkv]_proj")) | .max_abs] | max == 0' cmp.json
+	jq -e '[.tensors[] | select(.name | test("layers.0.*(o|up|down)_proj")) | .max_abs] | min > 0' cmp.json
+	# The last layer of a block that quantizes nothing else sees the same.
+	for option in block layer; do
+		tc-quant t.tc -q --method gptq --bits 3 --sequential --order $option --include '*.down_proj.*' -o $option.tc
+	done
+	tc-cmp block.tc layer.tc
+	# What opt weighs errors by is measured likewise.
+	for option in block layer; do
+		tc-quant t.tc -q --method opt --bits 3 --sequential --order $option -o $option.tc
+	done
+	! tc-cmp block.tc layer.tc >cmp || return 1
+	ids 4 48 >ids.json
+	tc-calib "$TINY/gpt2" -q --tokens-only --ids ids.json | tc-quant -q --method gptq --group 16 --sequential --order layer | tc-ls >list
+	fails 2 'order goes with --sequential' tc-quant t.tc --order layer
+	fails 2 "order: 'both': must be one of block, layer" tc-quant t.tc --sequential --order both
+}
+
 @test "gptq gives the same bytes at any number of threads, block size, pipe" {
 	tokens >t.tc
 	tc-quant t.tc -q --method gptq --bits 3 --sequential --threads 1 -o a.tc
@@ -47,6 +72,41 @@ tokens() {
 		! cmp -s plain.tc other.tc
 		[ "$(tc-ls plain.tc --json | jq .ledger.model_bytes)" = "$(tc-ls other.tc --json | jq .ledger.model_bytes)" ]
 	done
+}
+
+@test "gptq on the grids of every method beats that method, and stores what it stores" {
+	tokens >t.tc
+	while read -r options; do
+		# shellcheck disable=SC2086
+		tc-quant draft -q --method $options -o plain.tc
+		# shellcheck disable=SC2086
+		tc-quant t.tc -q --method gptq --grid $options --sequential --strip -o gptq.tc
+		[ "$(tc-ls plain.tc --json | jq .ledger.model_bytes)" = "$(tc-ls gptq.tc --json | jq .ledger.model_bytes)" ]
+		a=$(ppl plain.tc --window 256 --max-tokens 8192)
+		b=$(ppl gptq.tc --window 256 --max-tokens 8192)
+		jq -en "$b < $a" >/dev/null || { echo "$options: $b, without gptq $a"; return 1; }
+	done <<-'END'
+		rtn --bits 3 --mse
+		opt --bits 3
+		opt --bits 3 --sym --levels full
+		nf3
+		lloyd --bits 3
+		hqq --bits 3
+	END
+}
+
+@test "grids of another method take its bits and zeros, and those of the embedding" {
+	tokens >t.tc
+	tc-quant t.tc -q --method gptq --grid nf3 --sequential --embed same -o q.tc
+	records q.tc | jq -c 'select(.format.encoding == "codebook") | [.role, .format.bits]' | sort -u >list
+	[ "$(grep -c ',3' list)" -eq 8 ] && grep -q embed list
+	records q.tc | head -n 1 | jq -r '.steps[-1][3]' | grep -q -- '--method gptq --bits 3 .*--grid nf3'
+	fails 2 'bits: nf3 has 3 bits' tc-quant t.tc --method gptq --grid nf3 --bits 4 --sequential
+	fails 2 '--sym does not go with --grid hqq' tc-quant t.tc --method gptq --grid hqq --sym
+	fails 2 'go with --method gptq' tc-quant t.tc --grid opt
+	fails 2 "grid: 'gptq': must be one of" tc-quant t.tc --method gptq --grid gptq
+	fails 2 'grids of rtn, not of opt' tc-quant t.tc --method gptq --grid opt --mse
+	fails 2 'grids of rtn, not of hqq' tc-quant t.tc --method hqq --mse
 }
 
 @test "round to nearest does not depend on the order of blocks" {

@@ -63,6 +63,20 @@ formats() {
 	done
 }
 
+@test "ranges that are searched for are nearer" {
+	ids 4 128 >ids.json
+	for grid in sym asym fmin; do
+		for option in '' --mse; do
+			tc-quant "$TINY/llama" -q --bits 3 --$grid $option -o q.tc
+			tc-ls q.tc --json | jq .ledger.model_bytes
+			tc-ppl q.tc --ids ids.json --base "$TINY/llama" --json | jq .kld
+		done | paste -sd ' ' >got
+		read -r bytes kld bytes2 kld2 <got
+		[ "$bytes" = "$bytes2" ]
+		jq -en "$kld2 < $kld" >/dev/null || { echo "$grid: $kld2, the whole range $kld"; return 1; }
+	done
+}
+
 @test "what methods store: codebooks, minima, and the bits that are theirs" {
 	while read -r method bits format; do
 		tc-quant "$TINY/llama" -q --method $method --group 16 -o q.tc

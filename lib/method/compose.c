@@ -214,7 +214,7 @@ quantize_rest(struct rest *s, const struct tc_quant_options *o, struct tc_pool *
 	free(s->row);
 	for (size_t i = 0; i < k->kept.n; i++)
 		*weight_at(k, &k->kept.at[i]) = 0;
-	return tc_opt_run(&options, &in, &k->residual, pool, err);
+	return tc_quantizer_run(tc_quantizer_find("opt"), &options, &in, &k->residual, pool, err);
 }
 
 /* What is added to the others' sum at the kept weights' places. */
@@ -302,7 +302,7 @@ run(struct work *k, const struct tc_quantizer *quantizer, const struct tc_quant_
 	if (!isnan(k->c->clip_z))
 		clip(k);
 	in.w = &k->t;
-	if (quantizer->run(o, &in, q, pool, err) < 0)
+	if (tc_quantizer_run(quantizer, o, &in, q, pool, err) < 0)
 		return -1;
 	for (size_t i = 0; i < k->kept.n; i++)
 		*weight_at(k, &k->kept.at[i]) = k->kept.at[i].value;
@@ -324,7 +324,7 @@ tc_compose_run(const struct tc_compose *c, const struct tc_quantizer *quantizer,
 
 	*q = (struct tc_quantized){0};
 	if (!tc_compose_does(c, in->w))
-		return quantizer->run(o, in, q, pool, err);
+		return tc_quantizer_run(quantizer, o, in, q, pool, err);
 	r = run(&k, quantizer, o, q, pool, err);
 	if (r < 0)
 		tc_quantized_free(q);

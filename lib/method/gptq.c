@@ -7,7 +7,11 @@
  * Rows do not know of each other.  A panel of them is held by inputs,
  * [in][nr], so that a step, w_k -= e_j R_jk for all k > j, is a product of the
  * kernels; the sum of an element's steps is one chain, j ascending, whatever
- * the blocks. */
+ * the blocks.
+ *
+ * A weight that came as 0 stays 0 where the grids have that number, so that
+ * pruned weights do not come back: what it took of others' errors goes on to
+ * those after it. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,16 +23,16 @@
 enum { FEW = 16 }; /* inputs after which the rest of their block is brought up to date */
 
 struct job {
-	const struct tc_quant_options *o;
+	struct tc_fitter fitter;
 	const struct tc_quant_input *in;
 	const struct tc_factor *f;
-	tc_fit *fit;
 	struct tc_packing p;
+	bool keeps_zeros;
 	float *work;               /* [threads][work_floats] */
 	size_t work_floats;
 	struct tc_grid *grids;     /* [threads][groups][nr] */
 	uint8_t *codes;            /* [threads][nr][cols] */
-	double *loss;              /* [panels] */
+	bool *zero;                /* [threads][cols][nr] */
 };
 
 /* Some rows in the making. */
@@ -40,7 +44,7 @@ struct panel {
 	float *row;                /* [cols] */
 	struct tc_grid *grid;      /* [groups][nr] */
 	uint8_t *codes;            /* [nr][cols] */
-	double loss;
+	bool *zero;                /* [cols][nr], in order: weights that stay 0 */
 };
 
 static bool
@@ -58,8 +62,12 @@ take_rows(const struct panel *p)
 	memset(p->w, 0, j->p.cols * nr * sizeof(*p->w));
 	for (size_t r = 0; r < p->rows; r++) {
 		tc_tensor_read_rows(j->in->w, p->row0 + r, 1, p->row);
-		for (size_t i = 0; i < j->p.cols; i++)
-			p->w[i * nr + r] = j->f->dead[i] ? 0 : p->row[j->f->order[i]];
+		for (size_t i = 0; i < j->p.cols; i++) {
+			float w = j->f->dead[i] ? 0 : p->row[j->f->order[i]];
+
+			p->w[i * nr + r] = w;
+			p->zero[i * nr + r] = j->keeps_zeros && w == 0;
+		}
 	}
 }
 
@@ -70,7 +78,7 @@ fit_group(const struct panel *p, size_t r, size_t k, const float *w)
 	size_t c = k * j->p.width, n = tc_min(j->p.width, j->p.cols - c);
 	struct tc_group g = { w, n, n, j->in->squares ? j->in->squares + c : NULL };
 
-	p->grid[k * tc_kernels()->nr + r] = j->fit(j->o, &g, NULL);
+	p->grid[k * tc_kernels()->nr + r] = j->fitter.fit(&j->fitter, &g);
 }
 
 /* Grids of the weights as they came. */
@@ -95,7 +103,7 @@ fit_now(const struct panel *p, size_t k)
 
 	for (size_t r = 0; r < p->rows; r++) {
 		for (size_t i = 0; i < n; i++)
-			p->row[i] = p->w[(c + i) * nr + r];
+			p->row[i] = p->zero[(c + i) * nr + r] ? 0 : p->w[(c + i) * nr + r];
 		fit_group(p, r, k, p->row);
 	}
 }
@@ -108,12 +116,11 @@ round_input(struct panel *p, size_t i, float *e)
 	size_t nr = tc_kernels()->nr, input = j->f->order[i];
 	const struct tc_grid *grid = p->grid + input / j->p.width * nr;
 	float *w = p->w + i * nr, diagonal = j->f->r[i * j->f->n + i];
+	const bool *zero = p->zero + i * nr;
 
 	memset(e, 0, nr * sizeof(*e));
-	for (size_t r = 0; r < p->rows; r++) {
-		e[r] = (tc_grid_nearest(&grid[r], w[r], &p->codes[r * j->p.cols + input]) - w[r]) / diagonal;
-		p->loss += (double)e[r] * (double)e[r];
-	}
+	for (size_t r = 0; r < p->rows; r++)
+		e[r] = (tc_grid_nearest(&grid[r], zero[r] ? 0 : w[r], &p->codes[r * j->p.cols + input]) - w[r]) / diagonal;
 }
 
 /* Inputs first .. end-1 take the errors of from .. from+n-1. */
@@ -133,7 +140,7 @@ end_of(const struct job *j, size_t i, size_t most)
 {
 	size_t next = (i / j->p.width + 1) * j->p.width;
 
-	if (is_static(j->o))
+	if (is_static(&j->fitter.o))
 		return tc_min(i + most, j->p.cols);
 	if (j->p.width < most)  /* whole groups */
 		next = i + most / j->p.width * j->p.width;
@@ -151,7 +158,7 @@ quantize_block(struct panel *p, size_t b, size_t end)
 		for (size_t i = s; i < stop; i++) {
 			float *e = p->e + (i - b) * nr;
 
-			if (!is_static(j->o) && i % j->p.width == 0)
+			if (!is_static(&j->fitter.o) && i % j->p.width == 0)
 				fit_now(p, i / j->p.width);
 			round_input(p, i, e);
 			make_up(p, i, 1, e, i + 1, stop);
@@ -170,14 +177,15 @@ quantize_panel(void *ctx, size_t i, int worker)
 
 	p.w = j->work + (size_t)worker * j->work_floats;
 	p.e = p.w + cols * nr;
-	p.row = p.e + (size_t)j->o->block * nr;
+	p.row = p.e + (size_t)j->fitter.o.block * nr;
 	p.grid = j->grids + (size_t)worker * j->p.groups * nr;
 	p.codes = j->codes + (size_t)worker * nr * cols;
+	p.zero = j->zero + (size_t)worker * nr * cols;
 	take_rows(&p);
-	if (is_static(j->o))
+	if (is_static(&j->fitter.o))
 		fit_before(&p);
 	for (size_t b = 0, end; b < cols; b = end) {
-		end = end_of(j, b, (size_t)j->o->block);
+		end = end_of(j, b, (size_t)j->fitter.o.block);
 		quantize_block(&p, b, end);
 	}
 	for (size_t r = 0; r < p.rows; r++) {
@@ -185,37 +193,50 @@ quantize_panel(void *ctx, size_t i, int worker)
 			tc_packing_grid(&j->p, tc_packing_group(&j->p, p.row0 + r, k), &p.grid[k * nr + r]);
 		tc_packing_row(&j->p, p.row0 + r, p.codes + r * cols);
 	}
-	j->loss[i] = p.loss;
+}
+
+static int
+quantize(struct job *j, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
+{
+	const struct tc_fitter *f = &j->fitter;
+	size_t threads = (size_t)tc_pool_threads(pool), nr = tc_kernels()->nr, cols = tc_tensor_cols(j->in->w);
+
+	if (tc_packing_open(&j->p, &f->o, j->in->w, f->table ? TC_CODEBOOK : TC_UNIFORM, err) < 0)
+		return -1;
+	j->keeps_zeros = tc_grid_has_zero(&f->o, f->table);
+	j->work_floats = (cols + (size_t)f->o.block) * nr + cols;
+	j->work = tc_alloc(threads, j->work_floats * sizeof(*j->work), err);
+	j->grids = tc_alloc(threads, j->p.groups * nr * sizeof(*j->grids), err);
+	j->codes = tc_alloc(threads, nr * cols, err);
+	j->zero = tc_alloc(threads, nr * cols * sizeof(*j->zero), err);
+	if (!j->work || !j->grids || !j->codes || !j->zero)
+		return -1;
+	tc_pool_run(pool, (j->p.rows + nr - 1) / nr, quantize_panel, j);
+	if (f->table)
+		tc_packing_table(&j->p, f->table);
+	return tc_packing_finish(&j->p, q, err);
 }
 
 int
 tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q,
     struct tc_pool *pool, struct tc_err *err)
 {
-	size_t threads = (size_t)tc_pool_threads(pool), nr = tc_kernels()->nr, cols = tc_tensor_cols(in->w);
-	size_t panels = (tc_tensor_rows(in->w) + nr - 1) / nr;
-	struct job j = { .o = o, .in = in, .f = in->factor, .fit = tc_fit_range, .work_floats = (cols + (size_t)o->block) * nr + cols };
-	int r = -1;
+	struct job j = { .in = in, .f = in->factor };
+	int r;
 
 	*q = (struct tc_quantized){0};
 	if (!in->factor)
 		return tc_fail(err, TC_DATA, "%s: its inputs' Hessian is not known (tc-calib --hessian, or --sequential)", in->w->name);
 	if (o->group == TC_GROUP_TENSOR)
 		return tc_fail(err, TC_USAGE, "gptq goes row by row: --group tensor is not for it");
-	if (tc_packing_open(&j.p, o, in->w, TC_UNIFORM, err) < 0)
-		return -1;
-	j.work = tc_alloc(threads, j.work_floats * sizeof(*j.work), err);
-	j.grids = tc_alloc(threads, j.p.groups * nr * sizeof(*j.grids), err);
-	j.codes = tc_alloc(threads, nr * cols, err);
-	j.loss = tc_alloc(panels, sizeof(*j.loss), err);
-	if (j.work && j.grids && j.codes && j.loss) {
-		tc_pool_run(pool, panels, quantize_panel, &j);
-		r = tc_packing_finish(&j.p, q, err);
-	}
+	r = tc_fitter_make(&j.fitter, o->grid ? o->grid : tc_quantizer_find("rtn"), o, in, pool, err);
+	if (r == 0)
+		r = quantize(&j, q, pool, err);
+	tc_fitter_free(&j.fitter);
 	tc_packing_free(&j.p);
 	free(j.work);
 	free(j.grids);
 	free(j.codes);
-	free(j.loss);
+	free(j.zero);
 	return r;
 }

@@ -95,6 +95,15 @@ tc_grid_table(const struct tc_quant_options *o, const struct tc_range *r, const 
 		.kind = TC_GRID_TABLE, .table = table };
 }
 
+bool
+tc_grid_has_zero(const struct tc_quant_options *o, const float *table)
+{
+	for (int i = 0; table && i < 1 << o->bits; i++)
+		if (table[i] == 0)
+			return true;
+	return !table && (o->zero == TC_ZERO_INT || (o->zero == TC_ZERO_NONE && o->bits > 1));
+}
+
 /* Nearest integer, halves to even, for |x| < 2^22, without a call. */
 static inline float
 nearest(float x)

@@ -41,6 +41,8 @@ struct tc_grid tc_grid_of(const struct tc_quant_options *o, const struct tc_rang
 /* A codebook's, whose numbers are in units of the group's largest magnitude:
  * s = max|w|. */
 struct tc_grid tc_grid_table(const struct tc_quant_options *o, const struct tc_range *r, const float *table);
+/* Whether 0 is among the numbers of every such grid, with the table (NULL: none). */
+bool tc_grid_has_zero(const struct tc_quant_options *o, const float *table);
 
 /* x rounded to the type of scales. */
 float tc_grid_stored(const struct tc_quant_options *o, float x);

@@ -3,23 +3,35 @@
 #include <stdlib.h>
 
 struct job {
-	const struct tc_quant_options *o;
+	const struct tc_fitter *f;
 	const struct tc_quant_input *in;
-	tc_fit *fit;
-	const void *ctx;
 	struct tc_packing p;
 	float *row;              /* [threads][cols] */
 	uint8_t *codes;          /* [threads][cols] */
 	const struct tc_grid *whole; /* one grid for the tensor, or NULL */
 };
 
+int
+tc_fitter_make(struct tc_fitter *f, const struct tc_quantizer *by, const struct tc_quant_options *o,
+    const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err)
+{
+	*f = (struct tc_fitter){ .o = *o };
+	return by->fitter(f, in, pool, err);
+}
+
+void
+tc_fitter_free(struct tc_fitter *f)
+{
+	free(f->own);
+	*f = (struct tc_fitter){0};
+}
+
 struct tc_grid
-tc_fit_range(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
+tc_fit_table(const struct tc_fitter *f, const struct tc_group *g)
 {
 	struct tc_range r = tc_range_of(g->w, g->n);
 
-	(void)ctx;
-	return tc_grid_of(o, &r, g->n);
+	return tc_grid_table(&f->o, &r, f->table);
 }
 
 static void
@@ -34,7 +46,7 @@ quantize_row(void *ctx, size_t r, int worker)
 	for (size_t k = 0; k < j->p.groups; k++) {
 		size_t c = k * width, n = tc_min(width, cols - c);
 		struct tc_group group = { w + c, n, n, j->in->squares ? j->in->squares + c : NULL };
-		struct tc_grid g = j->whole ? *j->whole : j->fit(j->o, &group, j->ctx);
+		struct tc_grid g = j->whole ? *j->whole : j->f->fit(j->f, &group);
 
 		if (!j->whole)
 			tc_packing_grid(&j->p, tc_packing_group(&j->p, r, k), &g);
@@ -53,7 +65,7 @@ fit_whole(struct job *j, struct tc_grid *g, struct tc_err *err)
 	if (!w)
 		return -1;
 	tc_tensor_read_rows(j->in->w, 0, j->p.rows, w);
-	*g = j->fit(j->o, &(struct tc_group){ w, n, j->p.cols, j->in->squares }, j->ctx);
+	*g = j->f->fit(j->f, &(struct tc_group){ w, n, j->p.cols, j->in->squares });
 	free(w);
 	tc_packing_grid(&j->p, 0, g);
 	j->whole = g;
@@ -61,13 +73,13 @@ fit_whole(struct job *j, struct tc_grid *g, struct tc_err *err)
 }
 
 int
-tc_groups_run(const struct tc_quant_options *o, const struct tc_quant_input *in, tc_fit *fit, const void *ctx,
-    const float *table, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
+tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool,
+    struct tc_err *err)
 {
-	struct job j = { .o = o, .in = in, .fit = fit, .ctx = ctx };
+	struct job j = { .f = f, .in = in };
 	size_t threads = (size_t)tc_pool_threads(pool), cols = tc_tensor_cols(in->w);
 	struct tc_grid whole;
-	int r = tc_packing_open(&j.p, o, in->w, table ? TC_CODEBOOK : TC_UNIFORM, err);
+	int r = tc_packing_open(&j.p, &f->o, in->w, f->table ? TC_CODEBOOK : TC_UNIFORM, err);
 
 	*q = (struct tc_quantized){0};
 	if (r == 0) {
@@ -79,27 +91,12 @@ tc_groups_run(const struct tc_quant_options *o, const struct tc_quant_input *in,
 		r = fit_whole(&j, &whole, err);
 	if (r == 0) {
 		tc_pool_run(pool, j.p.rows, quantize_row, &j);
-		if (table)
-			tc_packing_table(&j.p, table);
+		if (f->table)
+			tc_packing_table(&j.p, f->table);
 		r = tc_packing_finish(&j.p, q, err);
 	}
 	tc_packing_free(&j.p);
 	free(j.row);
 	free(j.codes);
 	return r;
-}
-
-static struct tc_grid
-fit_table(const struct tc_quant_options *o, const struct tc_group *g, const void *table)
-{
-	struct tc_range r = tc_range_of(g->w, g->n);
-
-	return tc_grid_table(o, &r, table);
-}
-
-int
-tc_groups_table(const struct tc_quant_options *o, const struct tc_quant_input *in, const float *table,
-    struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
-{
-	return tc_groups_run(o, in, fit_table, table, table, q, pool, err);
 }

@@ -1,5 +1,5 @@
-/* groups.h - the loop of all quantizers that choose each group's grid by itself
- * and round to nearest on it. */
+/* groups.h - grids chosen group by group: what such quantizers differ in, and the
+ * loop of those that round to nearest on them. */
 #ifndef TC_METHOD_GROUPS_H
 #define TC_METHOD_GROUPS_H
 
@@ -12,15 +12,23 @@ struct tc_group {
 	size_t n, period;
 	const double *squares;
 };
-/* ctx is what tc_groups_run() was given. */
-typedef struct tc_grid tc_fit(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx);
 
-/* Round to nearest's: the whole range. */
-tc_fit tc_fit_range;
+/* A quantizer's way to choose grids, for one tensor.  Several threads may use
+ * it. */
+struct tc_fitter {
+	struct tc_quant_options o;   /* as what is stored has them */
+	struct tc_grid (*fit)(const struct tc_fitter *f, const struct tc_group *g);
+	const float *table;          /* NULL, or the codebook [2^bits] of all its grids */
+	void *own;                   /* its memory, for free(3), or NULL */
+};
 
-/* table: NULL, or a codebook [2^bits] that the fitted grids have. */
-int tc_groups_run(const struct tc_quant_options *o, const struct tc_quant_input *in, tc_fit *fit, const void *ctx, const float *table, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
-/* The same with tc_grid_table()'s grids. */
-int tc_groups_table(const struct tc_quant_options *o, const struct tc_quant_input *in, const float *table, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+/* The quantizer is one that has a fitter; in outlives f. */
+int tc_fitter_make(struct tc_fitter *f, const struct tc_quantizer *by, const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+void tc_fitter_free(struct tc_fitter *f);
+
+/* A fit: tc_grid_table()'s grids. */
+struct tc_grid tc_fit_table(const struct tc_fitter *f, const struct tc_group *g);
+
+int tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

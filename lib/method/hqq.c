@@ -35,17 +35,15 @@ struct sums {
 	double kept;       /* r - shrink(r) */
 };
 
-static struct schedule
-schedule(void)
+static void
+fill_schedule(struct schedule *s)
 {
-	struct schedule s;
 	double beta = first_beta;
 
 	for (int i = 0; i < ROUNDS; i++, beta *= growth) {
-		s.beta[i] = beta;
-		s.reach[i] = tc_pow(beta, -1 / (2 - norm));
+		s->beta[i] = beta;
+		s->reach[i] = tc_pow(beta, -1 / (2 - norm));
 	}
-	return s;
 }
 
 static double
@@ -101,9 +99,10 @@ residuals(const struct tc_group *g, const struct tc_grid *grid, double beta, dou
 
 /* Until the error, the sum of |r| as in the authors' code, no longer falls. */
 static struct tc_grid
-fit(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
+fit(const struct tc_fitter *f, const struct tc_group *g)
 {
-	const struct schedule *t = ctx;
+	const struct tc_quant_options *o = &f->o;
+	const struct schedule *t = f->own;
 	struct tc_range r = tc_range_of(g->w, g->n);
 	struct tc_grid grid = tc_grid_of(o, &r, g->n), best = grid;
 	double error = INFINITY;
@@ -121,12 +120,16 @@ fit(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
 }
 
 int
-tc_hqq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q,
-    struct tc_pool *pool, struct tc_err *err)
+tc_hqq_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err)
 {
-	struct tc_quant_options hqq = *o;
-	struct schedule s = schedule();
+	struct schedule *s = tc_alloc(1, sizeof(*s), err);
 
-	hqq.zero = TC_ZERO_MIN;
-	return tc_groups_run(&hqq, in, fit, &s, NULL, q, pool, err);
+	(void)in, (void)pool;
+	if (!s)
+		return -1;
+	fill_schedule(s);
+	f->o.zero = TC_ZERO_MIN;
+	f->fit = fit;
+	f->own = s;
+	return 0;
 }

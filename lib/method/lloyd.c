@@ -214,15 +214,12 @@ whole_grid(const struct job *j, float *row)
 	return tc_grid_table(j->o, &all, NULL);
 }
 
-int
-tc_lloyd_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q,
-    struct tc_pool *pool, struct tc_err *err)
+static int
+learn_levels(const struct tc_quant_options *o, const struct tc_quant_input *in, float *table, struct tc_pool *pool, struct tc_err *err)
 {
 	struct job j = { .o = o, .in = in, .rows = tc_tensor_rows(in->w), .cols = tc_tensor_cols(in->w) };
-	float table[LEVELS_MAX];
 	int r = -1;
 
-	*q = (struct tc_quantized){0};
 	j.groups = tc_format_row_groups(&(struct tc_format){ .group = o->group }, j.cols);
 	j.width = j.groups == 1 ? j.cols : o->group;
 	j.strip = tc_alloc(STRIPS, sizeof(*j.strip), err);
@@ -231,9 +228,21 @@ tc_lloyd_run(const struct tc_quant_options *o, const struct tc_quant_input *in, 
 		if (o->group == TC_GROUP_TENSOR)
 			j.whole = whole_grid(&j, j.row);
 		learn(&j, table, pool);
-		r = tc_groups_table(o, in, table, q, pool, err);
+		r = 0;
 	}
 	free(j.strip);
 	free(j.row);
 	return r;
+}
+
+int
+tc_lloyd_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err)
+{
+	float *table = tc_alloc((size_t)1 << f->o.bits, sizeof(*table), err);
+
+	if (!table)
+		return -1;
+	f->fit = tc_fit_table;
+	f->table = f->own = table;
+	return learn_levels(&f->o, in, table, pool, err);
 }

@@ -28,25 +28,24 @@ static const float nf3[8] = {
 };
 
 static int
-run(int bits, const float *table, const struct tc_quant_options *o, const struct tc_quant_input *in,
-    struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
+set(struct tc_fitter *f, int bits, const float *table)
 {
-	struct tc_quant_options nf = *o;
-
-	nf.bits = bits;
-	return tc_groups_table(&nf, in, table, q, pool, err);
+	f->o.bits = bits;
+	f->fit = tc_fit_table;
+	f->table = table;
+	return 0;
 }
 
 int
-tc_nf4_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q,
-    struct tc_pool *pool, struct tc_err *err)
+tc_nf4_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err)
 {
-	return run(4, nf4, o, in, q, pool, err);
+	(void)in, (void)pool, (void)err;
+	return set(f, 4, nf4);
 }
 
 int
-tc_nf3_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q,
-    struct tc_pool *pool, struct tc_err *err)
+tc_nf3_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err)
 {
-	return run(3, nf3, o, in, q, pool, err);
+	(void)in, (void)pool, (void)err;
+	return set(f, 3, nf3);
 }

@@ -249,12 +249,12 @@ try_ranges(struct search *s, const struct tc_range *r)
 }
 
 static struct tc_grid
-fit(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
+fit(const struct tc_fitter *f, const struct tc_group *g)
 {
+	const struct tc_quant_options *o = &f->o;
 	struct tc_range r = tc_range_of(g->w, g->n), whole = whole_range(o, r);
 	struct search s = { .o = o, .g = g, .squares = g->squares, .best = tc_grid_of(o, &r, g->n) };
 
-	(void)ctx;
 	if (!(s.best.scale > 0) || !isfinite(s.best.scale) || !isfinite(s.best.min))
 		return s.best;
 	for (int i = 0; i < CHUNK; i++)
@@ -274,8 +274,9 @@ fit(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
 }
 
 int
-tc_opt_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q,
-    struct tc_pool *pool, struct tc_err *err)
+tc_opt_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err)
 {
-	return tc_groups_run(o, in, fit, NULL, NULL, q, pool, err);
+	(void)in, (void)pool, (void)err;
+	f->fit = fit;
+	return 0;
 }

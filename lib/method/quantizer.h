@@ -21,11 +21,13 @@ struct tc_quant_options {
 	enum tc_zero zero;   /* none: symmetric; int: asymmetric; min: float minimum */
 	enum tc_levels levels;
 	enum tc_dtype scale; /* f16 or f32 */
+	bool mse;            /* rtn: the range is searched for */
 	/* Error compensation: */
 	double damping;      /* added to the Hessian's diagonal, over its mean */
 	bool act_order;      /* inputs with the largest squares first */
 	bool static_groups;  /* grids of the weights as they came; act_order has them always */
 	int block;           /* inputs after which the rest is brought up to date */
+	const struct tc_quantizer *grid; /* whose grids, one with a fitter; NULL: rtn's */
 };
 
 /* A quantized tensor and the memory its parts lie in. */
@@ -47,15 +49,17 @@ struct tc_quant_input {
 
 enum tc_quant_needs { TC_NEEDS_NOTHING, TC_NEEDS_HESSIAN };
 
+struct tc_fitter;
+
 struct tc_quantizer {
 	const char *name;
 	const char *summary;
 	enum tc_quant_needs needs;
 	int bits_min, bits_max;
 	unsigned zeros;      /* the enum tc_zero that it makes, 1 << each; 0: a codebook */
-	/* What the row leaves no choice of, bits or zeros, is not read from o.
-	 * Fills *q.  TC_DATA when the weights cannot be expressed (a scale beyond
-	 * f16), or what is needed is not there. */
+	/* One of both: how it chooses a group's grid, on which weights are rounded
+	 * to nearest (groups.h); f->o are the options.  Or all that it does. */
+	int (*fitter)(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err);
 	int (*run)(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err);
 };
 
@@ -63,12 +67,18 @@ struct tc_quantizer {
 extern const struct tc_quantizer tc_quantizers[];
 const struct tc_quantizer *tc_quantizer_find(const char *name);
 
+/* What the row leaves no choice of, bits or zeros, is not read from o.  Fills
+ * *q.  TC_DATA when the weights cannot be expressed (a scale beyond f16), or what
+ * is needed is not there. */
+int tc_quantizer_run(const struct tc_quantizer *by, const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+
+/* The rows'. */
+int tc_rtn_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_opt_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_nf4_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_nf3_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_lloyd_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_hqq_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
-int tc_rtn_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
-int tc_opt_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
-int tc_nf4_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
-int tc_nf3_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
-int tc_lloyd_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
-int tc_hqq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

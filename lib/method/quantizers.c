@@ -1,4 +1,4 @@
-#include "method/quantizer.h"
+#include "method/groups.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,13 +6,13 @@
 #define ANY_ZERO (1 << TC_ZERO_NONE | 1 << TC_ZERO_INT | 1 << TC_ZERO_MIN)
 
 const struct tc_quantizer tc_quantizers[] = {
-	{ "rtn", "round to nearest, no data", TC_NEEDS_NOTHING, 1, 8, ANY_ZERO, tc_rtn_run },
-	{ "opt", "round to nearest on the range of least squared error", TC_NEEDS_NOTHING, 1, 8, ANY_ZERO, tc_opt_run },
-	{ "nf4", "quantiles of the normal distribution, 4 bits", TC_NEEDS_NOTHING, 4, 4, 0, tc_nf4_run },
-	{ "nf3", "quantiles of the normal distribution, 3 bits", TC_NEEDS_NOTHING, 3, 3, 0, tc_nf3_run },
-	{ "lloyd", "levels learned for each tensor", TC_NEEDS_NOTHING, 2, 8, 0, tc_lloyd_run },
-	{ "hqq", "minima fitted to most weights, no data", TC_NEEDS_NOTHING, 1, 8, 1 << TC_ZERO_MIN, tc_hqq_run },
-	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, 1, 8, ANY_ZERO, tc_gptq_run },
+	{ "rtn", "round to nearest, no data", TC_NEEDS_NOTHING, 1, 8, ANY_ZERO, tc_rtn_fitter, NULL },
+	{ "opt", "round to nearest on the range of least squared error", TC_NEEDS_NOTHING, 1, 8, ANY_ZERO, tc_opt_fitter, NULL },
+	{ "nf4", "quantiles of the normal distribution, 4 bits", TC_NEEDS_NOTHING, 4, 4, 0, tc_nf4_fitter, NULL },
+	{ "nf3", "quantiles of the normal distribution, 3 bits", TC_NEEDS_NOTHING, 3, 3, 0, tc_nf3_fitter, NULL },
+	{ "lloyd", "levels learned for each tensor", TC_NEEDS_NOTHING, 2, 8, 0, tc_lloyd_fitter, NULL },
+	{ "hqq", "minima fitted to most weights, no data", TC_NEEDS_NOTHING, 1, 8, 1 << TC_ZERO_MIN, tc_hqq_fitter, NULL },
+	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, 1, 8, ANY_ZERO, NULL, tc_gptq_run },
 	{ 0 }
 };
 
@@ -23,6 +23,23 @@ tc_quantizer_find(const char *name)
 		if (strcmp(q->name, name) == 0)
 			return q;
 	return NULL;
+}
+
+int
+tc_quantizer_run(const struct tc_quantizer *by, const struct tc_quant_options *o, const struct tc_quant_input *in,
+    struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
+{
+	struct tc_fitter f;
+	int r;
+
+	*q = (struct tc_quantized){0};
+	if (by->run)
+		return by->run(o, in, q, pool, err);
+	r = tc_fitter_make(&f, by, o, in, pool, err);
+	if (r == 0)
+		r = tc_groups_run(&f, in, q, pool, err);
+	tc_fitter_free(&f);
+	return r;
 }
 
 void

@@ -18,6 +18,7 @@ struct run {
 	struct tc_forward forward;
 	bool started, changed;
 	struct tc_gather gather;
+	int first_site, end_site;          /* that it sees */
 	/* the calibration tokens */
 	size_t nseq;
 	size_t *length;
@@ -106,16 +107,25 @@ take_edge(struct run *r, struct tc_record *rec, struct tc_err *err)
 	return put(r, rec, err);
 }
 
-/* The block as it came, on what the blocks before have made. */
+static void
+gather(void *ctx, enum tc_site site, size_t seq, const float *x, size_t rows, size_t dim)
+{
+	struct run *r = ctx;
+
+	if ((int)site >= r->first_site && (int)site < r->end_site)
+		tc_gather_hook(&r->gather, site, seq, x, rows, dim);
+}
+
+/* The block as it is now, on what the blocks before have made. */
 static int
 measure(struct run *r, struct tc_err *err)
 {
-	tc_exec_look(&r->forward.exec, &r->forward.block, tc_gather_hook, &r->gather);
+	tc_exec_look(&r->forward.exec, &r->forward.block, gather, r);
 	if (r->gather.err.code) {
 		*err = r->gather.err;
 		return -1;
 	}
-	for (int site = 0; site < TC_SITE_HEAD_IN; site++)
+	for (int site = r->first_site; site < r->end_site; site++)
 		for (int kind = 0; kind < TC_STAT_SITE_KINDS; kind++) {
 			struct tc_record rec;
 			int got = tc_gather_record(&r->gather, (enum tc_site)site, (enum tc_stat_kind)kind, r->forward.block.index,
@@ -132,28 +142,55 @@ measure(struct run *r, struct tc_err *err)
 	return 0;
 }
 
+/* What reads those sites; norms come with the first. */
 static int
 transform(struct run *r, struct tc_err *err)
 {
+	for (size_t i = 0; i < r->hold.n; i++) {
+		const struct tc_record *rec = &r->hold.item[i].r;
+		struct tc_tensor out;
+		int did, site;
+
+		if (rec->kind != TC_KIND_TENSOR)
+			continue;
+		site = tc_role_site(rec->u.tensor.role);
+		site = site < 0 ? 0 : site;
+		if (site < r->first_site || site >= r->end_site)
+			continue;
+		did = r->pass->tensor(r->pass->ctx, &rec->u.tensor, &out, err);
+		if (did < 0 || (did > 0 && tc_kept_set(&r->kept[i], &out, false, err) < 0))
+			return -1;
+	}
+	return 0;
+}
+
+/* The block becomes what it is by now. */
+static int
+replace(struct run *r, struct tc_err *err)
+{
 	size_t n = 0;
+
+	for (size_t i = 0; i < r->hold.n; i++)
+		if (r->hold.item[i].r.kind == TC_KIND_TENSOR)
+			r->tensor[n++] = r->kept[i].there ? &r->kept[i].t : &r->hold.item[i].r.u.tensor;
+	return tc_forward_replace(&r->forward, r->tensor, n, err);
+}
+
+static int
+transform_block(struct run *r, struct tc_err *err)
+{
+	int step = r->s->by_layer ? 1 : TC_SITE_HEAD_IN;
 
 	r->kept = tc_zalloc(r->hold.n, sizeof(*r->kept), err);
 	r->tensor = tc_zalloc(r->hold.n, sizeof(*r->tensor), err);
 	if (!r->kept || !r->tensor)
 		return -1;
-	for (size_t i = 0; i < r->hold.n; i++) {
-		struct tc_record *rec = &r->hold.item[i].r;
-		struct tc_tensor out;
-		int did;
-
-		if (rec->kind != TC_KIND_TENSOR)
-			continue;
-		did = r->pass->tensor(r->pass->ctx, &rec->u.tensor, &out, err);
-		if (did < 0 || (did > 0 && tc_kept_set(&r->kept[i], &out, false, err) < 0))
+	for (r->first_site = 0; r->first_site < TC_SITE_HEAD_IN; r->first_site = r->end_site) {
+		r->end_site = r->first_site + step;
+		if (measure(r, err) < 0 || transform(r, err) < 0 || replace(r, err) < 0)
 			return -1;
-		r->tensor[n++] = did > 0 ? &r->kept[i].t : &rec->u.tensor;
 	}
-	return tc_forward_replace(&r->forward, r->tensor, n, err);
+	return 0;
 }
 
 static int
@@ -188,7 +225,7 @@ forget_block(struct run *r)
 static int
 run_block(struct run *r, struct tc_err *err)
 {
-	if (measure(r, err) < 0 || transform(r, err) < 0)
+	if (transform_block(r, err) < 0)
 		return -1;
 	tc_forward_advance(&r->forward);
 	if (put_block(r, err) < 0)

@@ -3,8 +3,10 @@
  * as these were compressed.
  *
  * All of a block's statistics are measured with that block as it came; then its
- * tensors are transformed, and the hidden states go through the result.  The
- * calibration tokens are those that the stream carries. */
+ * tensors are transformed, and the hidden states go through the result.  Or,
+ * layer by layer, what q, k and v read is measured and these are transformed;
+ * then, on the result, what o reads, and so on: a look at the block for each of
+ * its four sites.  The calibration tokens are those that the stream carries. */
 #ifndef TC_METHOD_SEQUENTIAL_H
 #define TC_METHOD_SEQUENTIAL_H
 
@@ -15,6 +17,7 @@
 struct tc_sequential {
 	struct tc_pool *pool;
 	bool hessian;       /* measure Hessians, whose diagonal are the squares; else these alone */
+	bool by_layer;
 	/* Says where hidden states of so many bytes go; the descriptor is closed
 	 * by the callee. */
 	int (*spill)(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err);

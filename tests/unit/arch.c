@@ -130,7 +130,7 @@ take_quantized(const struct form *form, const struct tc_tensor *t, take_fn *take
 	struct tc_quantized q;
 	int got;
 
-	if (tc_rtn_run(form->quant, &(struct tc_quant_input){ .w = t }, &q, NULL, &err) < 0)
+	if (tc_quantizer_run(tc_quantizer_find("rtn"), form->quant, &(struct tc_quant_input){ .w = t }, &q, NULL, &err) < 0)
 		return -1;
 	r.u.tensor = q.t;
 	got = form->unpacked ? take_unpacked(&q.t, take, to) : take(to, &r, false);

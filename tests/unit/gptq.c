@@ -1,5 +1,5 @@
 /* GPTQ and the factor it spreads errors by: against the algorithm written plainly
- * in double, against round to nearest where nothing is to be made up for, and the
+ * in double, against its grids' method where nothing is to be made up for, and the
  * same bytes at any block size and number of threads. */
 #include <math.h>
 #include <stdlib.h>
@@ -64,6 +64,15 @@ make(struct layer *l, size_t tokens, int dead)
 	if (tc_tensor_layout(&l->t, &err) < 0)
 		exit(1);
 	l->t.part[0].data = l->w;
+}
+
+/* Half of the weights become 0. */
+static void
+prune(struct layer *l)
+{
+	for (size_t i = 0; i < ROWS * COLS; i++)
+		if (tc_rng_below(&rng, 2) == 0)
+			l->w[i] = 0;
 }
 
 static int
@@ -157,7 +166,7 @@ plain_factor(const double *h, double damping, double *r)
 }
 
 /* Asymmetric 4 bit, one group a row, whose grid is that of the weights as they
- * came (a row's group is entered first). */
+ * came (a row's group is entered first); what came as 0 stays 0. */
 static void
 plain_gptq(const struct layer *l, double damping, double *q)
 {
@@ -177,7 +186,7 @@ plain_gptq(const struct layer *l, double damping, double *q)
 		for (size_t i = 0; i < COLS; i++) {
 			double code = fmin(fmax(nearbyint(w[i] / s) + zero, 0), 15), e;
 
-			q[row * COLS + i] = s * (code - zero);
+			q[row * COLS + i] = l->w[row * COLS + i] == 0 ? 0 : s * (code - zero);
 			e = (w[i] - q[row * COLS + i]) / r[i * COLS + i];
 			for (size_t k = i + 1; k < COLS; k++)
 				w[k] -= e * r[i * COLS + k];
@@ -186,7 +195,7 @@ plain_gptq(const struct layer *l, double damping, double *q)
 }
 
 static void
-test_against_plain(const char *kind)
+test_against_plain(const char *kind, bool pruned)
 {
 	struct tc_quant_options o = { .bits = 4, .group = TC_GROUP_ROW, .zero = TC_ZERO_INT, .scale = TC_F32, .damping = 0.01, .block = 128 };
 	static struct layer l;
@@ -196,6 +205,8 @@ test_against_plain(const char *kind)
 	size_t rows_alike = 0;
 
 	make(&l, TOKENS, -1);
+	if (pruned)
+		prune(&l);
 	if (!ok(run(&o, &l, NULL, &q) == 0, "%s: runs", kind)) {
 		printf("# %s\n", err.msg);
 		return;
@@ -210,15 +221,32 @@ test_against_plain(const char *kind)
 			most = fmax(most, fabs((double)got[r * COLS + i] - want[r * COLS + i]));
 		rows_alike += most < 1e-5;
 	}
-	ok(rows_alike >= ROWS - 2, "%s: as the algorithm in double, %zu of %d rows", kind, rows_alike, ROWS);
+	ok(rows_alike >= ROWS - 2, "%s: as the algorithm in double%s, %zu of %d rows", kind,
+	    pruned ? ", half of the weights 0" : "", rows_alike, ROWS);
 	tc_quantized_free(&q);
 }
 
 /* ---- properties ---- */
 
+/* On some of a method's grids, gptq and the method itself. */
+static bool
+alike_on(const struct layer *l, const struct tc_quantizer *grid, const struct tc_quant_options *o)
+{
+	struct tc_quant_input in = { .w = &l->t };
+	struct tc_quant_options with = *o;
+	struct tc_quantized a, b;
+	bool alike;
+
+	with.grid = grid;
+	alike = run(&with, l, NULL, &a) == 0 && tc_quantizer_run(grid, o, &in, &b, NULL, &err) == 0 && same(&a, &b);
+	tc_quantized_free(&a);
+	tc_quantized_free(&b);
+	return alike;
+}
+
 /* Nothing is made up for when inputs do not go together. */
 static void
-test_diagonal(const char *kind)
+test_diagonal(const char *kind, const struct tc_quantizer *grid, bool mse)
 {
 	static struct layer l;
 	static const uint64_t groups[] = { 7, 16, 32, TC_GROUP_ROW };
@@ -227,23 +255,44 @@ test_diagonal(const char *kind)
 	for (size_t i = 0; i < COLS; i++)
 		for (size_t j = 0; j < i; j++)
 			l.packed[i * (i + 1) / 2 + j] = 0;
-	for (int bits = 1; bits <= 8; bits++) {
+	for (int bits = grid->bits_min; bits <= grid->bits_max; bits++) {
 		bool alike = true;
 
 		for (int zero = 0; zero < TC_ZEROS; zero++)
 			for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
-				for (int order = 0; order < 2; order++) {
-					struct tc_quant_options o = { .bits = bits, .group = groups[g], .zero = (enum tc_zero)zero,
-						.levels = TC_LEVELS_FULL, .scale = TC_F16, .damping = 0.01, .act_order = order, .block = 128 };
-					struct tc_quant_input in = { .w = &l.t };
-					struct tc_quantized a, b;
-
-					alike &= run(&o, &l, NULL, &a) == 0 && tc_rtn_run(&o, &in, &b, NULL, &err) == 0 && same(&a, &b);
-					tc_quantized_free(&a);
-					tc_quantized_free(&b);
-				}
-		ok(alike, "%s: a diagonal Hessian gives round to nearest's codes, %d bits, every grid, group and order", kind, bits);
+				for (int order = 0; order < 2; order++)
+					if (grid->zeros ? grid->zeros >> zero & 1 : zero == 0)
+						alike &= alike_on(&l, grid, &(struct tc_quant_options){ .bits = bits, .group = groups[g],
+							.zero = (enum tc_zero)zero, .levels = TC_LEVELS_FULL, .scale = TC_F16, .mse = mse,
+							.damping = 0.01, .act_order = order, .block = 128 });
+		ok(alike, "%s: a diagonal Hessian gives %s's codes%s, %d bits, every grid, group and order", kind, grid->name,
+		    mse ? ", ranges searched for" : "", bits);
 	}
+}
+
+/* Of output error, on a method's grids, against the method's. */
+static void
+test_grid_error(const char *kind, const struct tc_quantizer *grid)
+{
+	struct tc_quant_options o = { .bits = grid->bits_min > 3 ? grid->bits_min : 3, .group = 32, .scale = TC_F32,
+		.zero = grid->zeros ? TC_ZERO_MIN : TC_ZERO_NONE, .damping = 0.01, .block = 128, .grid = grid };
+	static struct layer l;
+	static float w[ROWS * COLS];
+	struct tc_quantized q;
+	double ours = INFINITY, plain = 0;
+
+	make(&l, TOKENS, -1);
+	if (run(&o, &l, NULL, &q) == 0) {
+		numbers(&q, w);
+		ours = output_error(&l, w);
+	}
+	tc_quantized_free(&q);
+	if (tc_quantizer_run(grid, &o, &(struct tc_quant_input){ .w = &l.t }, &q, NULL, &err) == 0) {
+		numbers(&q, w);
+		plain = output_error(&l, w);
+	}
+	tc_quantized_free(&q);
+	ok(ours < 0.5 * plain, "%s: output error %.2f of %s's, on its grids", kind, ours / plain, grid->name);
 }
 
 static void
@@ -266,7 +315,7 @@ test_error(const char *kind)
 				ours = output_error(&l, w);
 			}
 			tc_quantized_free(&q);
-			if (tc_rtn_run(&o, &in, &q, NULL, &err) == 0) {
+			if (tc_quantizer_run(tc_quantizer_find("rtn"), &o, &in, &q, NULL, &err) == 0) {
 				numbers(&q, w);
 				plain = output_error(&l, w);
 			}
@@ -298,6 +347,37 @@ test_same_bits(const char *kind, struct tc_pool *pool)
 				tc_quantized_free(&b);
 			}
 			tc_quantized_free(&a);
+		}
+}
+
+/* Where the grids have it: with and without gptq. */
+static void
+test_zeros(const struct tc_quantizer *grid, enum tc_zero zero, bool has)
+{
+	static struct layer l;
+	static float w[ROWS * COLS];
+
+	make(&l, TOKENS, -1);
+	prune(&l);
+	for (int bits = grid->bits_min > 2 ? grid->bits_min : 2; bits <= grid->bits_max; bits++)
+		for (int way = 0; way < 4; way++) {
+			struct tc_quant_options o = { .bits = bits, .group = 32, .zero = zero, .levels = bits % 2 ? TC_LEVELS_ODD : TC_LEVELS_FULL,
+				.scale = TC_F16, .damping = 0.01, .act_order = way == 2, .static_groups = way == 1, .block = 128, .grid = grid };
+			struct tc_quantized q;
+			size_t zeros = 0, kept = 0;
+
+			if (way == 3 ? tc_quantizer_run(grid, &o, &(struct tc_quant_input){ .w = &l.t }, &q, NULL, &err) < 0 : run(&o, &l, NULL, &q) < 0) {
+				ok(false, "%s: %s", grid->name, err.msg);
+				continue;
+			}
+			numbers(&q, w);
+			for (size_t i = 0; i < ROWS * COLS; i++) {
+				zeros += l.w[i] == 0;
+				kept += l.w[i] == 0 && w[i] == 0;
+			}
+			ok(has ? kept == zeros : kept < zeros / 2, "%s %s, %d bits, zero %s: %zu of %zu weights stay 0", grid->name,
+			    way == 3 ? "alone" : "with gptq", bits, tc_zero_names[zero], kept, zeros);
+			tc_quantized_free(&q);
 		}
 }
 
@@ -380,12 +460,27 @@ main(void)
 	for (size_t k = 0; k < n; k++) {
 		if (tc_kernels_select(kinds[k]->name, &err) < 0)
 			return 1;
-		test_against_plain(kinds[k]->name);
-		test_diagonal(kinds[k]->name);
+		test_against_plain(kinds[k]->name, false);
+		test_against_plain(kinds[k]->name, true);
+		test_diagonal(kinds[k]->name, tc_quantizer_find("rtn"), false);
+		for (const struct tc_quantizer *grid = tc_quantizers; grid->name; grid++)
+			if (grid->fitter)
+				test_grid_error(kinds[k]->name, grid);
 		test_error(kinds[k]->name);
 		test_same_bits(kinds[k]->name, pool);
 		test_few_tokens(kinds[k]->name);
 	}
+	/* How grids are chosen does not depend on the kernels. */
+	for (const struct tc_quantizer *grid = tc_quantizers + 1; grid->name; grid++)
+		if (grid->fitter)
+			test_diagonal(kinds[n - 1]->name, grid, false);
+	test_diagonal(kinds[n - 1]->name, tc_quantizer_find("rtn"), true);
+	for (int zero = 0; zero < TC_ZEROS; zero++)
+		test_zeros(tc_quantizer_find("rtn"), (enum tc_zero)zero, zero != TC_ZERO_MIN);
+	test_zeros(tc_quantizer_find("opt"), TC_ZERO_NONE, true);
+	test_zeros(tc_quantizer_find("opt"), TC_ZERO_INT, true);
+	test_zeros(tc_quantizer_find("nf4"), TC_ZERO_NONE, true);
+	test_zeros(tc_quantizer_find("nf3"), TC_ZERO_NONE, true);
 	test_factor();
 	test_missing();
 	tc_pool_close(pool);

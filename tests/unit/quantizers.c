@@ -41,7 +41,7 @@ run_on(const char *method, const struct tc_quant_options *o, const struct tc_qua
 {
 	err = (struct tc_err){0};
 	*q = (struct tc_quantized){0};
-	return tc_quantizer_find(method)->run(o, in, q, pool, &err);
+	return tc_quantizer_run(tc_quantizer_find(method), o, in, q, pool, &err);
 }
 
 static int
@@ -247,6 +247,61 @@ test_threads(const struct tc_quantizer *m, struct tc_pool *pool)
 		tc_quantized_free(&b);
 	}
 	ok(same, "%s: 1 and 3 threads give the same bytes", m->name);
+}
+
+/* ---- rtn, ranges searched for ---- */
+
+/* As the authors' code of GPTQ does it, of one group: the least sum of |r|^2.4. */
+static double
+least_error(const float *w, size_t n, int bits, enum tc_zero zero)
+{
+	double low = 0, high = 0, least = INFINITY;
+	int top = (1 << bits) - 1;
+
+	for (size_t i = 0; i < n; i++) {
+		low = fmin(low, (double)w[i]);
+		high = fmax(high, (double)w[i]);
+	}
+	if (zero == TC_ZERO_NONE)
+		low = -(high = fmax(high, -low));
+	for (int k = 0; k < 80; k++) {
+		double p = 1 - k / 100.0, s = p * (high - low) / top, sum = 0;
+		double z = zero == TC_ZERO_NONE ? 1 << (bits - 1) : nearbyint(-p * low / s);
+
+		for (size_t i = 0; i < n; i++)
+			sum += pow(fabs(s * (fmin(fmax(nearbyint((double)w[i] / s) + z, 0), top) - z) - (double)w[i]), 2.4);
+		least = fmin(least, sum);
+	}
+	return least;
+}
+
+static void
+test_mse(int bits, enum tc_zero zero)
+{
+	static float w[ROWS * COLS];
+	struct tc_quant_options o = OPTIONS(bits, 25, zero, TC_LEVELS_FULL, TC_F32);
+	struct tc_quantized mse, rtn;
+	double *ours, *theirs, far = 0;
+	int right = 1;
+
+	make_weights(w, ROWS * COLS, 3);
+	if (!ok(run("rtn", &o, w, ROWS, COLS, NULL, &rtn) == 0 && (o.mse = true) && run("rtn", &o, w, ROWS, COLS, NULL, &mse) == 0,
+	    "rtn, mse: %d bits, zero %s: runs", bits, tc_zero_names[zero]))
+		return;
+	ours = group_errors(&mse, w, NULL, 2.4);
+	theirs = group_errors(&rtn, w, NULL, 2.4);
+	for (size_t g = 0; g < groups_of(&mse); g++) {
+		right &= ours[g] <= theirs[g] * (1 + 1e-6);
+		if (zero != TC_ZERO_MIN)
+			far = fmax(far, fabs(ours[g] / least_error(w + g * 25, 25, bits, zero) - 1));
+	}
+	free(ours);
+	free(theirs);
+	ok(right, "rtn, mse: %d bits, zero %s: no group is worse, all %.2f of the error", bits, tc_zero_names[zero],
+	    error(&mse, w, NULL, 2.4) / error(&rtn, w, NULL, 2.4));
+	ok(far < 1e-4, "rtn, mse: %d bits, zero %s: the authors' least error within %.1e", bits, tc_zero_names[zero], far);
+	tc_quantized_free(&mse);
+	tc_quantized_free(&rtn);
 }
 
 /* ---- opt ---- */
@@ -557,6 +612,9 @@ main(void)
 		test_opt(bits, TC_ZERO_INT, TC_LEVELS_ODD);
 		test_opt(bits, TC_ZERO_MIN, TC_LEVELS_ODD);
 	}
+	for (int bits = 2; bits <= 4; bits++)
+		for (int zero = 0; zero < TC_ZEROS; zero++)
+			test_mse(bits, (enum tc_zero)zero);
 	test_normal("nf4", 4, 3e-7);   /* published constants: f32 quantiles */
 	test_normal("nf3", 3, 3e-8);   /* half a unit of f32's last place */
 	test_nf4();

@@ -17,7 +17,7 @@ run(const struct tc_quant_options *o, const float *w, size_t rows, size_t cols, 
 	struct tc_tensor t = dense(w, rows, cols);
 
 	err = (struct tc_err){0};
-	return tc_rtn_run(o, &(struct tc_quant_input){ .w = &t }, q, NULL, &err);
+	return tc_quantizer_run(tc_quantizer_find("rtn"), o, &(struct tc_quant_input){ .w = &t }, q, NULL, &err);
 }
 
 /* ---- by hand ---- */
@@ -300,7 +300,7 @@ test_threads(void)
 			struct tc_quant_options o = OPTIONS(3, groups[g], (enum tc_zero)zero, TC_LEVELS_ODD, TC_F16);
 			struct tc_quantized a, b;
 
-			same &= tc_rtn_run(&o, &in, &a, NULL, &err) == 0 && tc_rtn_run(&o, &in, &b, pool, &err) == 0;
+			same &= tc_quantizer_run(tc_quantizer_find("rtn"), &o, &in, &a, NULL, &err) == 0 && tc_quantizer_run(tc_quantizer_find("rtn"), &o, &in, &b, pool, &err) == 0;
 			for (int i = 0; i < a.t.nparts; i++)
 				same &= !memcmp(a.t.part[i].data, b.t.part[i].data, a.t.part[i].size_bytes);
 			tc_quantized_free(&a);
@@ -330,7 +330,7 @@ main(void)
 	test_zeros();
 	test_overflow();
 	test_threads();
-	ok(tc_quantizer_find("rtn") && tc_quantizer_find("rtn")->run == tc_rtn_run && !tc_quantizer_find("rt"),
+	ok(tc_quantizer_find("rtn") && tc_quantizer_find("rtn")->fitter == tc_rtn_fitter && !tc_quantizer_find("rt"),
 	    "the table has rtn");
 	return done_testing();
 }

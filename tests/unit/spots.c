@@ -197,7 +197,7 @@ test_zeroed(void)
 	ok(tc_tensor_layout(&half, &err) == 0, "a half as wide one");
 	half.part[0].data = f16;
 	zeroed(&half, "f16");
-	ok(tc_rtn_run(&o, &(struct tc_quant_input){ .w = &tensors[0] }, &q, NULL, &err) == 0, "a packed one");
+	ok(tc_quantizer_run(tc_quantizer_find("rtn"), &o, &(struct tc_quant_input){ .w = &tensors[0] }, &q, NULL, &err) == 0, "a packed one");
 	zeroed(&q.t, "packed");
 	tc_quantized_free(&q);
 }
