@@ -87,6 +87,7 @@ tc_measures_of(struct tc_measures *m, const struct tc_tensor *t, const struct tc
 	if ((at->squares && at->squares_dim != cols) || (at->hessian && at->hessian_dim != cols))
 		return tc_fail(err, TC_DATA, "%s: the statistics of its site are of another model", t->name);
 	in->squares = at->squares;
+	in->hessian = at->hessian;
 	*stale = at->stale;
 	if (q->needs != TC_NEEDS_HESSIAN || !at->hessian)
 		return 0;

@@ -41,6 +41,7 @@ struct tc_quant_input {
 	/* Of the calibration tokens at the site that w reads; NULL where not
 	 * known: */
 	const double *squares;      /* [cols]: sum of squares of each input */
+	const float *hessian;       /* lower triangle, row by row */
 	const struct tc_factor *factor; /* of their Hessian, as the options ask for it */
 	const float *fisher;        /* [rows][cols]: squared gradients, or NULL */
 };
