@@ -104,7 +104,7 @@ static struct tc_grid
 fit(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
 {
 	const struct schedule *t = ctx;
-	struct tc_range r = tc_range_of(g->w, g->n);
+	struct tc_range r = tc_range_of(o, g->w, g->n);
 	struct tc_grid grid = tc_grid_of(o, &r, g->n), best = grid;
 	double error = INFINITY;
 

@@ -251,7 +251,7 @@ try_ranges(struct search *s, const struct tc_range *r)
 static struct tc_grid
 fit(const struct tc_quant_options *o, const struct tc_group *g, const void *ctx)
 {
-	struct tc_range r = tc_range_of(g->w, g->n), whole = whole_range(o, r);
+	struct tc_range r = tc_range_of(o, g->w, g->n), whole = whole_range(o, r);
 	struct search s = { .o = o, .g = g, .squares = g->squares, .best = tc_grid_of(o, &r, g->n) };
 
 	(void)ctx;
