@@ -47,6 +47,7 @@ $(BUILD)/tests/emulated/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
 
 # Loops over weights, many times each.
 $(BUILD)/lib/method/%.o: KIND_FLAGS = $(KERNEL_OPT)
+$(BUILD)/lib/tensor/tensor.o: KIND_FLAGS = $(KERNEL_OPT)
 
 stages: $(STAGES:%=$(BIN)/%)
 unit: $(UNIT_BIN)

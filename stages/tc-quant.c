@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "cli/cli.h"
+#include "cli/errors_file.h"
 #include "cli/select.h"
 #include "cli/spill.h"
 #include "kernel/kernel.h"
@@ -41,6 +42,7 @@ struct args {
 	double clip_z;
 	bool rotate;
 	int64_t residual;
+	const char *errors;
 	/* derived */
 	struct tc_compose compose;
 	const struct tc_quantizer *quantizer;
@@ -52,6 +54,7 @@ struct args {
 	struct tc_cli *cli;
 	bool requantize;            /* the checkpoint came quantized */
 	size_t done;
+	struct tc_errors_file errors_file;
 };
 
 static int
@@ -203,6 +206,8 @@ static const struct tc_option options[] = {
 	  .help = "clip the others to Z standard deviations" },
 	{ .name = "residual", .type = TC_OPT_COUNT, .offset = FIELD(residual), .arg = "B", .min = 1, .max = 8,
 	  .help = "quantize what is left with B bits more" },
+	{ .name = "errors", .type = TC_OPT_TEXT, .offset = FIELD(errors), .arg = "FILE", .role = TC_OPT_FREE,
+	  .help = "write what error each tensor is left with, as JSON" },
 	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
 	  .min = 1 << 20, .max = 0x1p62, .help = "most bytes of hidden states in memory, K M G T may follow" },
 	{ .type = TC_OPT_END }
@@ -348,6 +353,21 @@ chosen(const struct args *a, const struct tc_tensor *t, int *bits)
 	return true;
 }
 
+/* What --errors says of a tensor. */
+static int
+add_errors(struct args *a, const struct tc_quantizer *quantizer, const struct tc_quant_input *in, struct tc_err *err)
+{
+	const struct tc_tensor *q = &a->out.t;
+	struct tc_errors_row row = { .name = q->name, .method = quantizer->name, .bits = (size_t)q->format.bits,
+		.parameters = tc_tensor_elements(q) };
+	struct tc_errors e;
+	char group[24];
+
+	print_group(&q->format.group, group, sizeof(group));
+	row.group = group;
+	return tc_errors_measure(&e, in, q, a->cli->pool, err) < 0 ? -1 : tc_errors_file_add(&a->errors_file, &row, &e, err);
+}
+
 /* One tensor in, one tensor out; everything else passes through. */
 static int
 quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, struct tc_err *err)
@@ -371,7 +391,8 @@ quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, st
 	if (stale && !a->told_stale)
 		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed (--sequential measures anew)", in->name);
 	a->told_stale |= stale;
-	if (tc_compose_run(&a->compose, quantizer, &o, &input, &a->out, a->cli->pool, err) < 0)
+	if (tc_compose_run(&a->compose, quantizer, &o, &input, &a->out, a->cli->pool, err) < 0 ||
+	    (a->errors && add_errors(a, quantizer, &input, err) < 0))
 		return -1;
 	*out = a->out.t;
 	a->done++;
@@ -425,13 +446,15 @@ pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 static void
 report(struct tc_cli *cli, const struct args *a, const struct tc_ledger *l)
 {
-	char embed[16];
+	char embed[16], errors[64] = "";
 
 	print_edge(&a->embed, embed, sizeof(embed));
+	if (a->errors)
+		snprintf(errors, sizeof(errors), "; mean relative error of weights %.4g", tc_errors_file_mean(&a->errors_file));
 	tc_cli_say(cli, "%s %d bit: %zu tensors; whole model %.3f bits per weight (%.2f MB), linear layers %.3f; "
-	    "embedding: %s, %.1f%% of the bytes", a->quantizer->name, a->quant.bits, a->done, tc_ledger_bits_model(l),
+	    "embedding: %s, %.1f%% of the bytes%s", a->quantizer->name, a->quant.bits, a->done, tc_ledger_bits_model(l),
 	    (double)l->model_bytes / 1e6, tc_ledger_bits_linear(l), embed,
-	    l->model_bytes ? 100.0 * (double)l->embed_bytes / (double)l->model_bytes : 0);
+	    l->model_bytes ? 100.0 * (double)l->embed_bytes / (double)l->model_bytes : 0, errors);
 }
 
 /* A checkpoint that was quantized where it was made may be quantized anew,
@@ -454,8 +477,10 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	if (a->requantize)
 		tc_cli_say(cli, "the checkpoint was %s before: its numbers are quantized anew", source->header.base_quantized);
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
+	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0) ||
 	    tc_cli_stream_out(cli, source, a->sequential || a->quantizer->needs ? tc_kernels_name() : "") < 0 ||
 	    pass(a, source, &ledger) < 0 ||
+	    (a->errors && tc_errors_file_commit(&a->errors_file, &cli->err) < 0) ||
 	    tc_cli_stream_end(cli, source) < 0)
 		return -1;
 	if (a->done == 0 && a->common.include.n > 0)
@@ -476,6 +501,7 @@ main(int argc, char **argv)
 	a.cli = &cli;
 	if (derive(&a, &cli.err) == 0 && tc_cli_model(&cli, 0, &source) == 0)
 		(void)!run(&cli, &a, source);
+	tc_errors_file_discard(&a.errors_file);
 	tc_quantized_free(&a.out);
 	tc_measures_clear(&a.measures);
 	tc_spots_free(&a.keep.spots);

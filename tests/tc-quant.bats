@@ -316,3 +316,55 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	fails 2 'must be top:SHARE' tc-quant "$TINY/llama" --keep top:x
 	fails 2 'names weights that --rotate makes others of' tc-quant "$TINY/llama" --rotate --keep list
 }
+
+@test "--errors: what each tensor is left with, as tc-cmp has it" {
+	ids 4 128 >ids.json
+	tc-calib "$TINY/llama" --ids ids.json --hessian -o c.tc
+	tc-quant c.tc --bits 3 --group 16 --head 4 --errors e.json -o q.tc 2>said
+	[ "$(wc -l <e.json)" -eq 22 ]
+	jq -s -e 'all(.[]; .method == "rtn" and .group == "16" and .weight_error > 0 and .worst > 0)' e.json
+	jq -s -e 'all(.[]; .squares_error > 0 and .hessian_error > 0)' e.json
+	tc-cmp "$TINY/llama" q.tc --json >cmp.json || [ $? -eq 1 ]
+	jq -s -e --slurpfile cmp cmp.json '($cmp[0].tensors | INDEX(.name)) as $c
+		| all(.[]; ($c[.name] | .relative_error * .relative_error) / .weight_error - 1 | fabs < 1e-9)
+		and all(.[]; $c[.name].max_abs == .worst)' e.json
+	near "$(sed 's/.*mean relative error of weights //' said)" \
+	    "$(jq -s '(map(.weight_error * .parameters) | add) / (map(.parameters) | add)' e.json)" 1e-3
+	# the same stream, and the same figures with one thread
+	tc-quant c.tc -q --bits 3 --group 16 --head 4 --errors e1.json --threads 1 | cmp - q.tc
+	cmp e.json e1.json
+	tc-quant c.tc -q --bits 3 --group 16 --head 4 | cmp - q.tc
+	# what was not measured is not known
+	tc-calib "$TINY/llama" --ids ids.json | tc-quant -q --errors e.json -o q.tc
+	jq -s -e 'all(.[]; .squares_error > 0 and .hessian_error == null)' e.json
+	tc-quant "$TINY/llama" -q --errors e.json -o q.tc
+	jq -s -e 'all(.[]; .weight_error > 0 and .squares_error == null and .hessian_error == null)' e.json
+}
+
+@test "--errors: gptq's error of the output is below that of round to nearest, of the weights above" {
+	ids 4 128 >ids.json
+	tc-calib "$TINY/llama" --ids ids.json --hessian -o c.tc
+	for method in rtn gptq; do
+		tc-quant c.tc -q --method $method --bits 3 --group 16 --errors $method.json --include 'model.layers.0.*' -o q.tc
+	done
+	jq -n -e --slurpfile r rtn.json --slurpfile g gptq.json '[$r, $g | map(.hessian_error) | add] | .[1] < .[0]'
+	jq -n -e --slurpfile r rtn.json --slurpfile g gptq.json '[$r, $g | map(.weight_error) | add] | .[1] > .[0]'
+}
+
+@test "--errors: of rotated inputs as of plain ones" {
+	ids 4 128 >ids.json
+	tc-calib "$TINY/llama" --ids ids.json --hessian -o c.tc
+	tc-quant c.tc -q --bits 8 --errors a.json -o q.tc
+	tc-quant c.tc -q --bits 8 --rotate --errors b.json -o q.tc
+	jq -n -e --slurpfile a a.json --slurpfile b b.json '[$a, $b | map(.hessian_error) | add] | .[1] < 2 * .[0] and .[1] > .[0] / 4'
+}
+
+@test "--errors: whole or not at all" {
+	fails 74 'nothere' tc-quant "$TINY/llama" --errors nothere/e.json
+	damaged llama inf 'tensors["model.layers.1.mlp.up_proj.weight"][2][8:12] = struct.pack("<f", math.inf)'
+	fails_midway 65 'not a finite number' tc-quant inf --errors e.json
+	[ ! -e e.json ]
+	tc-quant "$TINY/llama" -q --errors e.json -o q.tc
+	[ -s e.json ]
+	fails_midway 74 'No space left' tc-quant "$TINY/llama" -q --errors /dev/full
+}

@@ -592,6 +592,55 @@ sum_squares(size_t n, const float *x)
 	return sum;
 }
 
+static void
+range(size_t n, const float *x, float *low, float *high)
+{
+	vf most = splat(x[0]), least = -most;   /* of -x */
+
+	for (size_t i = 0; i < BODY(n); i += W) {
+		vf v = load(x + i);
+
+		most = max_of(v, most);
+		least = max_of(-v, least);
+	}
+	if (TAIL(n) > 0) {
+		vf v = load_tail(x + BODY(n), TAIL(n), x[0]);
+
+		most = max_of(v, most);
+		least = max_of(-v, least);
+	}
+	*low = 0 - max_lanes(least);
+	*high = max_lanes(most) + 0;
+}
+
+/* Added and taken away again, it leaves a whole number, halves to even, of
+ * what is below 2^22; what is not stays beyond all codes. */
+#define WHOLE splat(0x1.8p23f)
+
+ALWAYS_INLINE void
+round_some(const float *x, size_t n, const struct tc_rounding *r, uint8_t *codes)
+{
+	typedef uint8_t bytes __attribute__((vector_size(W)));
+	vf v = n == W ? load(x) : load_tail(x, n, 0);
+	bytes b;
+
+	v = (v - splat(r->min)) / splat(r->scale) + WHOLE - WHOLE + splat(r->zero);
+	v = min_of(max_of(v, splat(r->low)), splat(r->high));
+	b = __builtin_convertvector(__builtin_convertvector(v, vi), bytes);
+	memcpy(codes, &b, n);
+}
+
+static void
+round_codes(size_t n, const float *x, const struct tc_rounding *r, uint8_t *codes)
+{
+	const struct tc_rounding own = *r;   /* which no store can change */
+
+	for (size_t i = 0; i < BODY(n); i += W)
+		round_some(x + i, W, &own, codes + i);
+	if (TAIL(n) > 0)
+		round_some(x + BODY(n), TAIL(n), &own, codes + BODY(n));
+}
+
 #include "kernel/gradient.h"
 
 #ifndef OWN_PRODUCTS
@@ -643,6 +692,8 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.squares = squares,
 	.add_squares = add_squares,
 	.sum_squares = sum_squares,
+	.range = range,
+	.round_codes = round_codes,
 	.rms_norm_grad = rms_norm_grad,
 	.layer_norm_grad = layer_norm_grad,
 	.silu_mul_grad = silu_mul_grad,

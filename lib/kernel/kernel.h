@@ -76,6 +76,11 @@ tc_matrix_wants_sums(const struct tc_matrix *m)
 	return m->group >= TC_GROUP_WIDE && m->shift != TC_SHIFT_NONE;
 }
 
+/* A grid that numbers are rounded to: codes low to high, 0 being at `zero`. */
+struct tc_rounding {
+	float min, scale, zero, low, high;  /* scale is not 0; 0 <= low <= high <= 255 */
+};
+
 struct tc_kernels {
 	const char *name;
 	size_t nr;   /* outputs a panel holds; a multiple of 4, at most TC_NR_MAX */
@@ -130,6 +135,13 @@ struct tc_kernels {
 	void (*squares)(size_t n, const float *x, float *y);   /* y = x^2 */
 	void (*add_squares)(size_t n, const float *x, double *y); /* y += x^2, in double */
 	double (*sum_squares)(size_t n, const float *x);       /* in double, on one kind always in the same order */
+
+	/* The least and the largest of n > 0 numbers, none of them NaN; a zero is
+	 * positive.  range() and round_codes() give the same bits on all kinds. */
+	void (*range)(size_t n, const float *x, float *low, float *high);
+	/* codes = (x - min) / scale to the nearest whole number, halves to even,
+	 * + zero, and then to the nearest of low to high. */
+	void (*round_codes)(size_t n, const float *x, const struct tc_rounding *r, uint8_t *codes);
 
 	/* Gradients: dy is of the output, dx of the input.  What belongs to a
 	 * weight, dw and db, is added to what is there.

@@ -3,16 +3,22 @@
 #include <math.h>
 #include <string.h>
 
-struct tc_range
-tc_range_of(const float *w, size_t n)
-{
-	struct tc_range r = { w[0], w[0], 0 };
+#include "kernel/kernel.h"
 
-	for (size_t i = 0; i < n; i++) {
-		r.low = w[i] < r.low ? w[i] : r.low;
-		r.high = w[i] > r.high ? w[i] : r.high;
+static bool
+is_sign(const struct tc_quant_options *o)
+{
+	return o->zero == TC_ZERO_NONE && o->bits == 1;
+}
+
+struct tc_range
+tc_range_of(const struct tc_quant_options *o, const float *w, size_t n)
+{
+	struct tc_range r = {0};
+
+	tc_kernels()->range(n, w, &r.low, &r.high);
+	for (size_t i = 0; is_sign(o) && i < n; i++)
 		r.sum_abs += fabsf(w[i]);
-	}
 	return r;
 }
 
@@ -38,9 +44,9 @@ static struct tc_grid
 symmetric_grid(const struct tc_quant_options *o, const struct tc_range *r, size_t n)
 {
 	int top = 1 << (o->bits - 1);
-	struct tc_grid g = { .zero = top, .low = 0, .high = 2 * top - 1, .kind = o->bits == 1 ? TC_GRID_SIGN : TC_GRID_SHIFTED };
+	struct tc_grid g = { .zero = top, .low = 0, .high = 2 * top - 1, .kind = is_sign(o) ? TC_GRID_SIGN : TC_GRID_SHIFTED };
 
-	if (o->bits == 1)
+	if (is_sign(o))
 		g.scale = o->levels == TC_LEVELS_FULL ? magnitude(r) : r->sum_abs / (float)n;
 	else if (o->levels == TC_LEVELS_FULL)
 		g.scale = scale_of(2 * magnitude(r), 2 * top - 1);
@@ -52,16 +58,30 @@ symmetric_grid(const struct tc_quant_options *o, const struct tc_range *r, size_
 	return g;
 }
 
+/* Nearest integer, halves to even, for |x| < 2^22, without a call. */
+static inline float
+nearest(float x)
+{
+	return x + 0x1.8p23f - 0x1.8p23f;
+}
+
+static inline float
+within(float x, float low, float high)
+{
+	x = x > low ? x : low;
+	return x < high ? x : high;
+}
+
 static struct tc_grid
 asymmetric_grid(const struct tc_quant_options *o, const struct tc_range *r)
 {
 	int top = (1 << o->bits) - 1;
-	float low = fminf(r->low, 0), high = fmaxf(r->high, 0);
+	float low = r->low < 0 ? r->low : 0, high = r->high > 0 ? r->high : 0;
 	struct tc_grid g = { .high = top };
 
 	g.scale = tc_grid_stored(o, scale_of(high - low, top));
 	if (g.scale > 0)
-		g.zero = (int)fminf(fmaxf(nearbyintf(-low / g.scale), 0), (float)top);
+		g.zero = (int)within(nearest(-low / g.scale), 0, (float)top);
 	return g;
 }
 
@@ -104,20 +124,6 @@ tc_grid_has_zero(const struct tc_quant_options *o, const float *table)
 	return !table && (o->zero == TC_ZERO_INT || (o->zero == TC_ZERO_NONE && o->bits > 1));
 }
 
-/* Nearest integer, halves to even, for |x| < 2^22, without a call. */
-static inline float
-nearest(float x)
-{
-	return x + 0x1.8p23f - 0x1.8p23f;
-}
-
-static inline uint8_t
-code(float q, const struct tc_grid *g)
-{
-	q = q > (float)g->low ? q : (float)g->low;
-	return (uint8_t)(int)(q < (float)g->high ? q : (float)g->high);
-}
-
 static uint8_t
 table_code(const struct tc_grid *g, float x)
 {
@@ -135,34 +141,43 @@ table_code(const struct tc_grid *g, float x)
 	return (uint8_t)(x - g->table[low] <= g->table[high] - x ? low : high);
 }
 
-void
-tc_grid_round(const struct tc_grid *grid, const float *w, size_t n, uint8_t *restrict codes)
+/* The nearest one; the scale is not 0. */
+static inline uint8_t
+code(const struct tc_grid *g, float w)
 {
-	const struct tc_grid own = *grid, *g = &own;   /* which no store can change */
-
-	/* Nothing but zeros, or too small for the scale's type. */
-	if (g->scale == 0) {
-		memset(codes, g->kind == TC_GRID_TABLE ? table_code(g, 0) : g->zero, n);
-		return;
-	}
 	switch (g->kind) {
 	case TC_GRID_SIGN:
-		for (size_t i = 0; i < n; i++)
-			codes[i] = w[i] >= 0;
-		return;
-	case TC_GRID_MIN:
-		for (size_t i = 0; i < n; i++)
-			codes[i] = code(nearest((w[i] - g->min) / g->scale), g);
-		return;
+		return w >= 0;
 	case TC_GRID_TABLE:
-		for (size_t i = 0; i < n; i++)
-			codes[i] = table_code(g, w[i] / g->scale);
-		return;
+		return table_code(g, w / g->scale);
+	case TC_GRID_MIN:
+		w -= g->min;
+		break;
 	case TC_GRID_SHIFTED:
-		for (size_t i = 0; i < n; i++)
-			codes[i] = code(nearest(w[i] / g->scale) + (float)g->zero, g);
-		return;
+		break;
 	}
+	return (uint8_t)within(nearest(w / g->scale) + (float)g->zero, (float)g->low, (float)g->high);
+}
+
+/* Of nothing but zeros, or where the scale is too small for its type. */
+static uint8_t
+code_of_zero(const struct tc_grid *g)
+{
+	return g->kind == TC_GRID_TABLE ? table_code(g, 0) : (uint8_t)g->zero;
+}
+
+void
+tc_grid_round(const struct tc_grid *g, const float *w, size_t n, uint8_t *restrict codes)
+{
+	const struct tc_rounding r = { g->min, g->scale, (float)g->zero, (float)g->low, (float)g->high };
+
+	if (g->scale == 0)
+		memset(codes, code_of_zero(g), n);
+	else if (g->kind == TC_GRID_SHIFTED || g->kind == TC_GRID_MIN)
+		tc_kernels()->round_codes(n, w, &r, codes);
+	else
+		for (size_t i = 0; i < n; i++)
+			codes[i] = code(g, w[i]);
 }
 
 void
@@ -195,7 +210,7 @@ tc_grid_nearest(const struct tc_grid *g, float w, uint8_t *q)
 {
 	float to = 0;
 
-	tc_grid_round(g, &w, 1, q);
+	*q = g->scale == 0 ? code_of_zero(g) : code(g, w);
 	tc_grid_values(g, q, 1, &to);
 	return to;
 }

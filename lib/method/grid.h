@@ -19,9 +19,10 @@ struct tc_grid {
 };
 
 struct tc_range {
-	float low, high, sum_abs;
+	float low, high;
+	float sum_abs;       /* only for a grid of signs, 1 bit symmetric */
 };
-struct tc_range tc_range_of(const float *w, size_t n);
+struct tc_range tc_range_of(const struct tc_quant_options *o, const float *w, size_t n);
 
 /* Round to nearest's grid over a range of n weights:
  *

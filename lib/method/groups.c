@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+enum { TURN = 8192 };    /* weights that a thread takes at least, if there are as many */
+
 struct job {
 	const struct tc_fitter *f;
 	const struct tc_quant_input *in;
@@ -29,15 +31,14 @@ tc_fitter_free(struct tc_fitter *f)
 struct tc_grid
 tc_fit_table(const struct tc_fitter *f, const struct tc_group *g)
 {
-	struct tc_range r = tc_range_of(g->w, g->n);
+	struct tc_range r = tc_range_of(&f->o, g->w, g->n);
 
 	return tc_grid_table(&f->o, &r, f->table);
 }
 
 static void
-quantize_row(void *ctx, size_t r, int worker)
+quantize_row(struct job *j, size_t r, int worker)
 {
-	struct job *j = ctx;
 	size_t cols = j->p.cols, width = j->p.width;
 	float *w = j->row + (size_t)worker * cols;
 	uint8_t *codes = j->codes + (size_t)worker * cols;
@@ -53,6 +54,23 @@ quantize_row(void *ctx, size_t r, int worker)
 		tc_grid_round(&g, w + c, n, codes + c);
 	}
 	tc_packing_row(&j->p, r, codes);
+}
+
+/* Rows of a few weights are not worth a turn of their own. */
+static size_t
+rows_at_once(const struct job *j)
+{
+	return 1 + TURN / j->p.cols;
+}
+
+static void
+quantize_rows(void *ctx, size_t i, int worker)
+{
+	struct job *j = ctx;
+	size_t some = rows_at_once(j), end = tc_min((i + 1) * some, j->p.rows);
+
+	for (size_t r = i * some; r < end; r++)
+		quantize_row(j, r, worker);
 }
 
 /* One grid for the whole tensor. */
@@ -90,7 +108,7 @@ tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct
 	if (r == 0 && j.p.q.t.format.group == TC_GROUP_TENSOR)
 		r = fit_whole(&j, &whole, err);
 	if (r == 0) {
-		tc_pool_run(pool, j.p.rows, quantize_row, &j);
+		tc_pool_run(pool, (j.p.rows + rows_at_once(&j) - 1) / rows_at_once(&j), quantize_rows, &j);
 		if (f->table)
 			tc_packing_table(&j.p, f->table);
 		r = tc_packing_finish(&j.p, q, err);

@@ -103,7 +103,7 @@ fit(const struct tc_fitter *f, const struct tc_group *g)
 {
 	const struct tc_quant_options *o = &f->o;
 	const struct schedule *t = f->own;
-	struct tc_range r = tc_range_of(g->w, g->n);
+	struct tc_range r = tc_range_of(o, g->w, g->n);
 	struct tc_grid grid = tc_grid_of(o, &r, g->n), best = grid;
 	double error = INFINITY;
 

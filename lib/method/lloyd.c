@@ -72,7 +72,7 @@ importance(const struct job *j, size_t r, size_t c)
 static void
 add_group(const struct job *j, size_t r, size_t c, const float *w, size_t n, struct histogram *h)
 {
-	struct tc_range range = tc_range_of(w, n);
+	struct tc_range range = tc_range_of(j->o, w, n);
 	float scale = j->o->group == TC_GROUP_TENSOR ? j->whole.scale : tc_grid_table(j->o, &range, NULL).scale;
 	double squared = (double)scale * (double)scale;
 
@@ -207,7 +207,7 @@ whole_grid(const struct job *j, float *row)
 		struct tc_range range;
 
 		tc_tensor_read_rows(j->in->w, r, 1, row);
-		range = tc_range_of(row, j->cols);
+		range = tc_range_of(j->o, row, j->cols);
 		all.low = fminf(all.low, range.low);
 		all.high = fmaxf(all.high, range.high);
 	}

@@ -81,7 +81,6 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 	const struct tc_stat *s = &stat->u.stat;
 	struct tc_measure *at = &m->site[s->site];
 	size_t n = tc_stat_values(s->kind, s->dim);
-	struct tc_input_op op;
 	bool rotated = false;
 	uint64_t tokens;
 	double *total;
@@ -97,11 +96,11 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 	tc_stat_total(s, stat->part[0].data, total, &tokens);
 	at->stale = s->stale;
 	if (m->compose && m->compose->rotate && s->block >= 0) {
-		op = tc_rotation(m->compose, s->block, s->site, s->dim);
+		at->op = tc_rotation(m->compose, s->block, s->site, s->dim);
 		rotated = true;
 	}
 	if (s->kind == TC_STAT_HESSIAN) {
-		int r = take_hessian(at, s->dim, total, n, rotated ? &op : NULL, err);
+		int r = take_hessian(at, s->dim, total, n, rotated ? &at->op : NULL, err);
 
 		free(total);
 		return r;
@@ -130,6 +129,8 @@ tc_measures_of(struct tc_measures *m, const struct tc_tensor *t, const struct tc
 	if ((at->squares && at->squares_dim != cols) || (at->hessian && at->hessian_dim != cols))
 		return tc_fail(err, TC_DATA, "%s: the statistics of its site are of another model", t->name);
 	in->squares = at->squares;
+	in->op = at->op.block > 0 ? &at->op : NULL;
+	in->hessian = at->hessian;
 	*stale = at->stale;
 	if (q->needs != TC_NEEDS_HESSIAN || !at->hessian)
 		return 0;

@@ -252,7 +252,7 @@ static struct tc_grid
 fit(const struct tc_fitter *f, const struct tc_group *g)
 {
 	const struct tc_quant_options *o = &f->o;
-	struct tc_range r = tc_range_of(g->w, g->n), whole = whole_range(o, r);
+	struct tc_range r = tc_range_of(o, g->w, g->n), whole = whole_range(o, r);
 	struct search s = { .o = o, .g = g, .squares = g->squares, .best = tc_grid_of(o, &r, g->n) };
 
 	if (!(s.best.scale > 0) || !isfinite(s.best.scale) || !isfinite(s.best.min))

@@ -40,9 +40,11 @@ void tc_quantized_free(struct tc_quantized *q);
 /* What a quantizer works on. */
 struct tc_quant_input {
 	const struct tc_tensor *w;  /* dense, or packed: it is read row by row */
-	/* Of the calibration tokens at the site that w reads; NULL where not
-	 * known: */
+	/* Of the calibration tokens at the site that w reads, their inputs having
+	 * gone through op unless it is NULL; NULL where not known: */
+	const struct tc_input_op *op;
 	const double *squares;      /* [cols]: sum of squares of each input */
+	const float *hessian;       /* lower triangle, row by row */
 	const struct tc_factor *factor; /* of their Hessian, as the options ask for it */
 	const float *fisher;        /* [rows][cols]: squared gradients, or NULL */
 };

@@ -20,7 +20,7 @@ static const double norm = 2.4;
 static struct tc_grid
 fit_range(const struct tc_fitter *f, const struct tc_group *g)
 {
-	struct tc_range r = tc_range_of(g->w, g->n);
+	struct tc_range r = tc_range_of(&f->o, g->w, g->n);
 
 	return tc_grid_of(&f->o, &r, g->n);
 }
@@ -58,7 +58,7 @@ error_of(const struct tc_grid *grid, const struct tc_group *g, double least)
 static struct tc_grid
 fit_mse(const struct tc_fitter *f, const struct tc_group *g)
 {
-	struct tc_range whole = tc_range_of(g->w, g->n);
+	struct tc_range whole = tc_range_of(&f->o, g->w, g->n);
 	struct tc_grid best = tc_grid_of(&f->o, &whole, g->n);
 	double least = error_of(&best, g, INFINITY);
 

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "method/compose.h"
 #include "method/measures.h"
+#include "kernel/kernel.h"
 #include "quantized.h"
 #include "tap.h"
 #include "tensor/input_op.h"
@@ -180,6 +181,14 @@ test_rotated_measures(void)
 			if (i == j)
 				worst = fmax(worst, fabs(want - m.site[TC_SITE_MLP_IN].squares[i]) / (1 + fabs(want)));
 		}
+	{
+		struct tc_quant_input in = {0};
+		struct tc_tensor up = { .name = "w", .role = TC_ROLE_UP, .block = 1, .ndim = 2, .shape = { 1, D } };
+		bool stale;
+
+		ok(tc_measures_of(&m, &up, tc_quantizer_find("rtn"), &(struct tc_quant_options){ .bits = 4 }, &in, &stale, &err) == 0 &&
+		    in.op && in.op->seed == op.seed && in.squares, "and says so");
+	}
 	ok(worst < 1e-4, "it is the Hessian of the rotated inputs (%.2g)", worst);
 	tc_measures_clear(&m);
 	r.u.stat.kind = TC_STAT_SQ;
@@ -343,6 +352,8 @@ test_refused(void)
 int
 main(void)
 {
+	if (!ok(tc_kernels_select(NULL, &err) == 0, "the best kernels"))
+		return done_testing();
 	tc_rng_seed(&rng, 11);
 	fill(0.01);
 	test_nothing();

@@ -597,6 +597,65 @@ test_add_squares(const struct tc_kernels *kern)
 	ok(right, "%s: squares are summed in double, n of them", kern->name);
 }
 
+static void
+test_range(const struct tc_kernels *kern)
+{
+	float x[LENGTHS], zeros[LENGTHS], low, high;
+	int right = 1, positive = 1;
+
+	fill(x, LENGTHS, -3, 3);
+	for (size_t i = 0; i < LENGTHS; i++)
+		zeros[i] = -0.0f;
+	for (size_t n = 1; n <= LENGTHS; n++)
+		for (size_t begin = 0; begin + n <= LENGTHS; begin++) {
+			float least = INFINITY, most = -INFINITY;
+
+			for (size_t i = begin; i < begin + n; i++) {
+				least = fminf(least, x[i]);
+				most = fmaxf(most, x[i]);
+			}
+			kern->range(n, x + begin, &low, &high);
+			right &= low == least && high == most;
+			kern->range(n, zeros + begin, &low, &high);
+			positive &= !signbit(low) && !signbit(high);
+		}
+	ok(right, "%s: range is that of n numbers", kern->name);
+	ok(positive, "%s: its zeros are positive", kern->name);
+}
+
+static void
+test_round_codes(const struct tc_kernels *kern)
+{
+	static const struct tc_rounding grids[] = {
+		{ 0, 0.25f, 8, 1, 15 }, { -1.3f, 0.37f, 0, 0, 15 }, { 0, -0.5f, 2, 0, 3 }, { 0, 0.01f, 128, 0, 255 }, { 0, 1e-30f, 3, 0, 7 },
+	};
+	float x[LENGTHS];
+	enum { FENCE = 0xa5 };
+	uint8_t codes[LENGTHS + 1];
+	int right = 1, inside = 1;
+
+	fill(x, LENGTHS, -3, 3);
+	for (size_t i = 0; i < LENGTHS; i += 3)
+		x[i] = nearbyintf(8 * x[i]) / 8;   /* ties */
+	x[0] = 1e30f;
+	x[1] = -1e30f;
+	for (size_t g = 0; g < sizeof(grids) / sizeof(grids[0]); g++)
+		for (size_t n = 0; n <= LENGTHS; n++) {
+			const struct tc_rounding *r = &grids[g];
+
+			memset(codes, FENCE, sizeof(codes));
+			kern->round_codes(n, x, r, codes);
+			for (size_t i = 0; i < n; i++) {
+				float q = (x[i] - r->min) / r->scale;
+
+				right &= codes[i] == (uint8_t)fminf(fmaxf(nearbyintf(q) + r->zero, r->low), r->high);
+			}
+			inside &= codes[n] == FENCE;
+		}
+	ok(right, "%s: codes are the nearest, of halves the even ones", kern->name);
+	ok(inside, "%s: n of them", kern->name);
+}
+
 /* Multiply-adds are counted, and more of them when more are asked for. */
 static void
 test_peak(const struct tc_kernels *kern)
@@ -639,6 +698,8 @@ main(void)
 		test_rope(list[i]);
 		test_softmax(list[i]);
 		test_add_squares(list[i]);
+		test_range(list[i]);
+		test_round_codes(list[i]);
 		test_peak(list[i]);
 	}
 	return done_testing();

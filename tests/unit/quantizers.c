@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "kernel/kernel.h"
 #include "quantized.h"
 #include "tap.h"
 
@@ -594,6 +595,8 @@ main(void)
 {
 	struct tc_pool *pool;
 
+	if (!ok(tc_kernels_select(NULL, &err) == 0, "the best kernels"))
+		return done_testing();
 	tc_rng_seed(&rng, 5);
 	if (!ok(tc_pool_open(&pool, 3, &err) == 0, "three threads"))
 		return done_testing();

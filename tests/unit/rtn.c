@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "kinds.h"
 #include "quantized.h"
 #include "tap.h"
 
@@ -310,10 +311,9 @@ test_threads(void)
 	ok(same, "1 and 3 threads give the same bytes");
 }
 
-int
-main(void)
+static void
+test_all(void)
 {
-	tc_rng_seed(&rng, 4);
 	for (size_t i = 0; i < sizeof(hands) / sizeof(hands[0]); i++)
 		test_hand(&hands[i]);
 	for (int bits = 1; bits <= 8; bits++) {
@@ -330,6 +330,20 @@ main(void)
 	test_zeros();
 	test_overflow();
 	test_threads();
+}
+
+int
+main(void)
+{
+	const struct tc_kernels *list[8];
+	size_t n = kinds_to_test(list, 8);
+
+	for (size_t k = 0; k < n; k++) {
+		if (!ok(tc_kernels_select(list[k]->name, &err) == 0, "with the kernels of %s", list[k]->name))
+			return done_testing();
+		tc_rng_seed(&rng, 4);
+		test_all();
+	}
 	ok(tc_quantizer_find("rtn") && tc_quantizer_find("rtn")->fitter == tc_rtn_fitter && !tc_quantizer_find("rt"),
 	    "the table has rtn");
 	return done_testing();
