@@ -176,8 +176,8 @@ static const struct tc_option options[] = {
 	  .help = "a float minimum per group" },
 	{ .name = "levels", .type = TC_OPT_NAME, .offset = FIELD(levels), .arg = "WHICH", .names = "odd|full",
 	  .help = "with --sym: odd leaves out the lowest level, full uses all (default odd)" },
-	{ .name = "scale", .type = TC_OPT_NAME, .offset = FIELD(scale), .arg = "TYPE", .names = "f16|f32",
-	  .help = "type of scales and minima (default f16)" },
+	{ .name = "scale", .type = TC_OPT_NAME, .offset = FIELD(scale), .arg = "TYPE", .names = "f16|f32|u8",
+	  .help = "type of scales and minima, u8 in 8 bits (default f16)" },
 	{ .name = "embed", .type = TC_OPT_CALL, .offset = FIELD(embed), .arg = "WHAT", .parse = parse_edge, .print = print_edge,
 	  .help = "the embedding (and the head tied to it): skip, same, or its bits (default skip)" },
 	{ .name = "head", .type = TC_OPT_CALL, .offset = FIELD(head), .arg = "WHAT", .parse = parse_edge, .print = print_edge,
@@ -307,6 +307,8 @@ derive_methods(struct args *a, struct tc_err *err)
 	if ((a->act_order || a->static_groups || !isnan(a->damp) || a->grid) && !compensates)
 		return tc_fail(err, TC_USAGE, "--grid, --act-order, --static-groups and --damp go with --method gptq");
 	a->grids = compensates ? tc_quantizer_find(a->grid ? a->grid : "rtn") : a->quantizer;
+	if (strcmp(a->scale, "u8") == 0 && !a->quantizer->fitter)
+		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", a->quantizer->name);
 	if (a->mse && strcmp(a->grids->name, "rtn") != 0)
 		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", a->grids->name);
 	return 0;
@@ -330,7 +332,7 @@ derive(struct args *a, struct tc_err *err)
 		.group = a->group,
 		.zero = zero,
 		.levels = levels_of(a),
-		.scale = strcmp(a->scale, "f32") == 0 ? TC_F32 : TC_F16,
+		.scale = (enum tc_dtype)tc_dtype_find(a->scale, strlen(a->scale)),
 		.damping = isnan(a->damp) ? DEFAULT_DAMP : a->damp,
 		.act_order = a->act_order,
 		.static_groups = a->static_groups,

@@ -98,6 +98,8 @@ formats() {
 		3.1261393229166667 --method nf3
 		3.1261393229166667 --method lloyd --bits 3
 		3.25 --method hqq --bits 3
+		4.131184895833333 --method nf4 --group 64 --scale u8
+		4.38281250 --group 32 --scale u8
 	END
 }
 
@@ -247,6 +249,7 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	done
 	fails 2 'unknown option' tc-quant demo --bit 4
 	fails 2 'unknown option' tc-quant demo --samples 4
+	fails 2 'u8 is for methods that round to nearest, not for gptq' tc-quant "$TINY/llama" --method gptq --scale u8
 }
 
 @test "the embedded model is the default" {

@@ -23,9 +23,15 @@ tc_range_of(const struct tc_quant_options *o, const float *w, size_t n)
 }
 
 float
-tc_grid_stored(const struct tc_quant_options *o, float x)
+tc_grid_stored(const struct tc_quant_options *o, float scale)
 {
-	return o->scale == TC_F16 ? tc_f32_from_f16(tc_f16_from_f32(x)) : x;
+	return o->scale == TC_F16 ? tc_f32_from_f16(tc_f16_from_f32(scale)) : scale;
+}
+
+float
+tc_grid_stored_min(const struct tc_quant_options *o, float min)
+{
+	return o->scale == TC_F32 ? min : tc_f32_from_f16(tc_f16_from_f32(min));
 }
 
 static float
@@ -90,7 +96,7 @@ minimum_grid(const struct tc_quant_options *o, const struct tc_range *r)
 {
 	struct tc_grid g = { .high = (1 << o->bits) - 1, .kind = TC_GRID_MIN };
 
-	g.min = tc_grid_stored(o, r->low);
+	g.min = tc_grid_stored_min(o, r->low);
 	g.scale = tc_grid_stored(o, scale_of(r->high - r->low, g.high));
 	return g;
 }

@@ -45,8 +45,10 @@ struct tc_grid tc_grid_table(const struct tc_quant_options *o, const struct tc_r
 /* Whether 0 is among the numbers of every such grid, with the table (NULL: none). */
 bool tc_grid_has_zero(const struct tc_quant_options *o, const float *table);
 
-/* x rounded to the type of scales. */
-float tc_grid_stored(const struct tc_quant_options *o, float x);
+/* A scale and a minimum, rounded to their type.  Of scales of 8 bits, which
+ * are made of many groups' together, the number itself. */
+float tc_grid_stored(const struct tc_quant_options *o, float scale);
+float tc_grid_stored_min(const struct tc_quant_options *o, float min);
 
 /* The nearest codes, ties to even ones (table: to the lower). */
 void tc_grid_round(const struct tc_grid *g, const float *w, size_t n, uint8_t *codes);

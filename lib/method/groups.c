@@ -10,7 +10,8 @@ struct job {
 	struct tc_packing p;
 	float *row;              /* [threads][cols] */
 	uint8_t *codes;          /* [threads][cols] */
-	const struct tc_grid *whole; /* one grid for the tensor, or NULL */
+	struct tc_grid *grids;   /* of all groups, where they are chosen before any weight is rounded; or NULL */
+	bool chosen;             /* they are */
 };
 
 int
@@ -47,13 +48,18 @@ quantize_row(struct job *j, size_t r, int worker)
 	for (size_t k = 0; k < j->p.groups; k++) {
 		size_t c = k * width, n = tc_min(width, cols - c);
 		struct tc_group group = { w + c, n, n, j->in->squares ? j->in->squares + c : NULL };
-		struct tc_grid g = j->whole ? *j->whole : j->f->fit(j->f, &group);
+		size_t at = tc_packing_group(&j->p, r, k);
+		struct tc_grid g = j->chosen ? j->grids[at] : j->f->fit(j->f, &group);
 
-		if (!j->whole)
-			tc_packing_grid(&j->p, tc_packing_group(&j->p, r, k), &g);
-		tc_grid_round(&g, w + c, n, codes + c);
+		if (!j->grids)
+			tc_packing_grid(&j->p, at, &g);
+		if (j->grids && !j->chosen)
+			j->grids[at] = g;
+		else
+			tc_grid_round(&g, w + c, n, codes + c);
 	}
-	tc_packing_row(&j->p, r, codes);
+	if (!j->grids || j->chosen)
+		tc_packing_row(&j->p, r, codes);
 }
 
 /* Rows of a few weights are not worth a turn of their own. */
@@ -75,7 +81,7 @@ quantize_rows(void *ctx, size_t i, int worker)
 
 /* One grid for the whole tensor. */
 static int
-fit_whole(struct job *j, struct tc_grid *g, struct tc_err *err)
+fit_whole(struct job *j, struct tc_err *err)
 {
 	size_t n = j->p.rows * j->p.cols;
 	float *w = tc_alloc(n, sizeof(*w), err);
@@ -83,10 +89,35 @@ fit_whole(struct job *j, struct tc_grid *g, struct tc_err *err)
 	if (!w)
 		return -1;
 	tc_tensor_read_rows(j->in->w, 0, j->p.rows, w);
-	*g = j->f->fit(j->f, &(struct tc_group){ w, n, j->p.cols, j->in->squares });
+	j->grids[0] = j->f->fit(j->f, &(struct tc_group){ w, n, j->p.cols, j->in->squares });
 	free(w);
-	tc_packing_grid(&j->p, 0, g);
-	j->whole = g;
+	return 0;
+}
+
+static void
+all_rows(struct job *j, struct tc_pool *pool)
+{
+	tc_pool_run(pool, (j->p.rows + rows_at_once(j) - 1) / rows_at_once(j), quantize_rows, j);
+}
+
+/* Where a row's are not enough to choose its own. */
+static int
+choose_grids(struct job *j, struct tc_pool *pool, struct tc_err *err)
+{
+	bool whole = j->p.q.t.format.group == TC_GROUP_TENSOR, fine = j->f->o.scale == TC_U8;
+
+	if (!whole && !fine)
+		return 0;
+	j->grids = tc_alloc(tc_packing_groups(&j->p), sizeof(*j->grids), err);
+	if (!j->grids || (whole && fit_whole(j, err) < 0))
+		return -1;
+	if (!whole)
+		all_rows(j, pool);
+	if (fine)
+		tc_packing_grids(&j->p, j->grids);
+	else
+		tc_packing_grid(&j->p, 0, j->grids);
+	j->chosen = true;
 	return 0;
 }
 
@@ -96,7 +127,6 @@ tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct
 {
 	struct job j = { .f = f, .in = in };
 	size_t threads = (size_t)tc_pool_threads(pool), cols = tc_tensor_cols(in->w);
-	struct tc_grid whole;
 	int r = tc_packing_open(&j.p, &f->o, in->w, f->table ? TC_CODEBOOK : TC_UNIFORM, err);
 
 	*q = (struct tc_quantized){0};
@@ -105,15 +135,16 @@ tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct
 		j.codes = tc_alloc(threads, cols, err);
 		r = j.row && j.codes ? 0 : -1;
 	}
-	if (r == 0 && j.p.q.t.format.group == TC_GROUP_TENSOR)
-		r = fit_whole(&j, &whole, err);
+	if (r == 0)
+		r = choose_grids(&j, pool, err);
 	if (r == 0) {
-		tc_pool_run(pool, (j.p.rows + rows_at_once(&j) - 1) / rows_at_once(&j), quantize_rows, &j);
+		all_rows(&j, pool);
 		if (f->table)
 			tc_packing_table(&j.p, f->table);
 		r = tc_packing_finish(&j.p, q, err);
 	}
 	tc_packing_free(&j.p);
+	free(j.grids);
 	free(j.row);
 	free(j.codes);
 	return r;

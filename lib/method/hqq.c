@@ -114,7 +114,7 @@ fit(const struct tc_fitter *f, const struct tc_group *g)
 			break;
 		best = grid;
 		error = s.magnitude;
-		grid.min = tc_grid_stored(o, (float)((double)grid.min + s.kept / (double)g->n));
+		grid.min = tc_grid_stored_min(o, (float)((double)grid.min + s.kept / (double)g->n));
 	}
 	return best;
 }

@@ -169,7 +169,7 @@ refit(struct search *s, struct tc_grid *g)
 		scale = sums->wu / sums->uu;
 	g->scale = tc_grid_stored(s->o, (float)scale);
 	if (g->kind == TC_GRID_MIN)
-		g->min = tc_grid_stored(s->o, (float)((sums->w - (double)g->scale * sums->u) / sums->a));
+		g->min = tc_grid_stored_min(s->o, (float)((sums->w - (double)g->scale * sums->u) / sums->a));
 }
 
 /* Fits the grid to the codes that it gives; true when that is the best yet. */

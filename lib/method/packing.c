@@ -63,21 +63,47 @@ put(const struct tc_packing *p, int part, size_t i, float x)
 {
 	void *to = (void *)p->q.t.part[part].data;
 
-	if (p->o->scale == TC_F16)
-		((uint16_t *)to)[i] = tc_f16_from_f32(x);
-	else
+	if (p->o->scale == TC_F32)
 		((float *)to)[i] = x;
+	else
+		((uint16_t *)to)[i] = tc_f16_from_f32(x);
 }
 
 void
 tc_packing_grid(struct tc_packing *p, size_t group, const struct tc_grid *g)
 {
-	put(p, 1, group, g->scale);
+	if (p->o->scale != TC_U8)
+		put(p, 1, group, g->scale);
 	if (p->q.t.format.zero == TC_ZERO_MIN)
 		put(p, 2, group, g->min);
 	if (p->zeros)
 		p->zeros[group] = (uint8_t)g->zero;
 	p->bad[group] = !isfinite(g->scale) || !isfinite(g->min);
+}
+
+void
+tc_packing_grids(struct tc_packing *p, struct tc_grid *grid)
+{
+	uint8_t *codes = (void *)p->q.t.part[1].data;
+	float *steps = (void *)tc_tensor_part(&p->q.t, "scale_steps")->data;
+	size_t groups = tc_packing_groups(p);
+
+	for (size_t i = 0; i < groups; i += TC_SCALE_BLOCK, steps += 2) {
+		size_t end = tc_min(groups, i + TC_SCALE_BLOCK);
+		float least = grid[i].scale, most = least;
+
+		for (size_t k = i; k < end; k++) {
+			least = fminf(least, grid[k].scale);
+			most = fmaxf(most, grid[k].scale);
+		}
+		steps[0] = least;
+		steps[1] = (most - least) / UINT8_MAX;
+		for (size_t k = i; k < end; k++) {
+			codes[k] = steps[1] > 0 ? (uint8_t)lrintf((grid[k].scale - least) / steps[1]) : 0;
+			grid[k].scale = steps[0] + steps[1] * (float)codes[k];
+			tc_packing_grid(p, k, &grid[k]);
+		}
+	}
 }
 
 void
@@ -100,7 +126,7 @@ tc_packing_finish(struct tc_packing *p, struct tc_quantized *q, struct tc_err *e
 	for (size_t i = 0; i < n; i++)
 		if (p->bad[i]) {
 			tc_fail(err, TC_DATA, "%s: row %zu: its scale does not fit %s", p->q.t.name, i / p->groups,
-			    p->o->scale == TC_F16 ? "f16: use --scale f32" : "f32");
+			    p->o->scale == TC_F32 ? "f32" : "f16: use --scale f32");
 			tc_packing_free(p);
 			return -1;
 		}

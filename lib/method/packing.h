@@ -26,6 +26,10 @@ int tc_packing_open(struct tc_packing *p, const struct tc_quant_options *o, cons
 size_t tc_packing_group(const struct tc_packing *p, size_t row, size_t k);
 size_t tc_packing_groups(const struct tc_packing *p);
 void tc_packing_grid(struct tc_packing *p, size_t group, const struct tc_grid *g);
+/* Scales of 8 bits: all groups' grids at once, whose scales become what is
+ * stored: Dettmers, Pagnoni, Holtzman and Zettlemoyer (2023), "QLoRA", double
+ * quantization; here from the least to the largest of TC_SCALE_BLOCK. */
+void tc_packing_grids(struct tc_packing *p, struct tc_grid *grid);
 void tc_packing_row(struct tc_packing *p, size_t row, const uint8_t *codes);
 /* TC_CODEBOOK: the numbers, [2^bits]. */
 void tc_packing_table(struct tc_packing *p, const float *table);

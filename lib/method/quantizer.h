@@ -20,7 +20,7 @@ struct tc_quant_options {
 	uint64_t group;      /* inputs that share a scale, TC_GROUP_ROW, TC_GROUP_TENSOR */
 	enum tc_zero zero;   /* none: symmetric; int: asymmetric; min: float minimum */
 	enum tc_levels levels;
-	enum tc_dtype scale; /* f16 or f32 */
+	enum tc_dtype scale; /* f16, f32, or u8 where grids are chosen before rounding */
 	bool mse;            /* rtn: the range is searched for */
 	/* Error compensation: */
 	double damping;      /* added to the Hessian's diagonal, over its mean */

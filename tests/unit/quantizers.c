@@ -590,6 +590,48 @@ test_hqq(int bits)
 	tc_quantized_free(&rtn);
 }
 
+/* Scales of 8 bits: each is next to what it would be, and weights are rounded on
+ * the grid that is stored. */
+static void
+test_fine(const struct tc_quantizer *m, struct tc_pool *pool)
+{
+	enum { ROWS = 40, COLS = 160, GROUP = 16, GROUPS = ROWS * COLS / GROUP };
+	struct tc_quant_options o = OPTIONS(m->bits_max < 4 ? m->bits_max : 4, GROUP, TC_ZERO_INT, TC_LEVELS_ODD, TC_F32), fine = o;
+	float *w = malloc(ROWS * COLS * sizeof(*w)), a[COLS], b[COLS];
+	struct tc_tensor t = dense(w, ROWS, COLS);
+	struct tc_quantized q[3];
+	double worst = 0, error[2] = { 0, 0 };
+	bool same;
+
+	for (size_t i = 0; i < ROWS * COLS; i++)
+		w[i] = (float)((tc_rng_unit(&rng) + tc_rng_unit(&rng) - 1) * (1 + (double)(i / COLS % 5)));
+	fine.scale = TC_U8;
+	if (!ok(tc_quantizer_run(m, &o, &(struct tc_quant_input){ .w = &t }, &q[0], NULL, &err) == 0 &&
+	    tc_quantizer_run(m, &fine, &(struct tc_quant_input){ .w = &t }, &q[1], NULL, &err) == 0 &&
+	    tc_quantizer_run(m, &fine, &(struct tc_quant_input){ .w = &t }, &q[2], pool, &err) == 0, "%s: scales of 8 bits", m->name))
+		return;
+	for (size_t i = 0; i < GROUPS; i++) {
+		const float *step = (const float *)tc_tensor_part(&q[1].t, "scale_steps")->data + i / TC_SCALE_BLOCK * 2;
+
+		worst = fmax(worst, fabs((double)tc_tensor_scale(&q[1].t, i) - (double)tc_tensor_scale(&q[0].t, i)) / (double)step[1]);
+	}
+	ok(worst <= 0.5001, "... are the nearest of 256 (%.3f steps)", worst);
+	for (size_t r = 0; r < ROWS; r++) {
+		tc_tensor_read_rows(&q[0].t, r, 1, a);
+		tc_tensor_read_rows(&q[1].t, r, 1, b);
+		for (size_t c = 0; c < COLS; c++) {
+			error[0] += ((double)a[c] - (double)w[r * COLS + c]) * ((double)a[c] - (double)w[r * COLS + c]);
+			error[1] += ((double)b[c] - (double)w[r * COLS + c]) * ((double)b[c] - (double)w[r * COLS + c]);
+		}
+	}
+	ok(error[1] < 1.05 * error[0], "... cost little (%.3f of the error)", error[1] / error[0]);
+	same = memcmp(q[1].owned, q[2].owned, tc_tensor_bytes(&q[1].t)) == 0;
+	ok(same, "... and are the same with three threads");
+	for (int i = 0; i < 3; i++)
+		tc_quantized_free(&q[i]);
+	free(w);
+}
+
 int
 main(void)
 {
@@ -606,7 +648,6 @@ main(void)
 			test_degenerate(m);
 			test_threads(m, pool);
 		}
-	tc_pool_close(pool);
 	for (size_t i = 0; i < sizeof(hands) / sizeof(hands[0]); i++)
 		test_hand(&hands[i]);
 	for (int bits = 1; bits <= 8; bits++) {
@@ -626,5 +667,9 @@ main(void)
 	test_lloyd("nf4", 4);
 	for (int bits = 2; bits <= 5; bits++)
 		test_hqq(bits);
+	for (const struct tc_quantizer *m = tc_quantizers; m->name; m++)
+		if (m->fitter)
+			test_fine(m, pool);
+	tc_pool_close(pool);
 	return done_testing();
 }
