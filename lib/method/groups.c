@@ -26,6 +26,13 @@ tc_fitter_free(struct tc_fitter *f)
 	*f = (struct tc_fitter){0};
 }
 
+struct tc_group
+tc_group_of(const struct tc_quant_input *in, size_t row, size_t c, const float *w, size_t n)
+{
+	return (struct tc_group){ w, n, n, in->squares ? in->squares + c : NULL,
+		in->fisher ? in->fisher + row * tc_tensor_cols(in->w) + c : NULL };
+}
+
 struct tc_grid
 tc_fit_table(const struct tc_fitter *f, const struct tc_group *g)
 {
@@ -45,7 +52,7 @@ quantize_row(void *ctx, size_t r, int worker)
 	tc_tensor_read_rows(j->in->w, r, 1, w);
 	for (size_t k = 0; k < j->p.groups; k++) {
 		size_t c = k * width, n = tc_min(width, cols - c);
-		struct tc_group group = { w + c, n, n, j->in->squares ? j->in->squares + c : NULL };
+		struct tc_group group = tc_group_of(j->in, r, c, w + c, n);
 		struct tc_grid g = j->whole ? *j->whole : j->f->fit(j->f, &group);
 
 		if (!j->whole)
@@ -65,7 +72,7 @@ fit_whole(struct job *j, struct tc_grid *g, struct tc_err *err)
 	if (!w)
 		return -1;
 	tc_tensor_read_rows(j->in->w, 0, j->p.rows, w);
-	*g = j->f->fit(j->f, &(struct tc_group){ w, n, j->p.cols, j->in->squares });
+	*g = j->f->fit(j->f, &(struct tc_group){ w, n, j->p.cols, j->in->squares, j->in->fisher });
 	free(w);
 	tc_packing_grid(&j->p, 0, g);
 	j->whole = g;

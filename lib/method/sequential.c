@@ -243,6 +243,8 @@ take(struct run *r, struct tc_record *rec, struct tc_err *err)
 
 	if (rec->kind == TC_KIND_TOKENS && take_tokens(r, rec, err) < 0)
 		return -1;
+	if (rec->kind == TC_KIND_STAT && tc_stat_is_of_tensor(rec->u.stat.kind) && r->pass->notice(r->pass->ctx, rec, err) < 0)
+		return -1;
 	if (rec->kind == TC_KIND_TENSOR && !r->started && start(r, err) < 0)
 		return -1;
 	if (rec->kind == TC_KIND_TENSOR && rec->u.tensor.block < 0)

@@ -353,6 +353,28 @@ test_hand(const struct hand *h)
 	tc_quantized_free(&q);
 }
 
+/* Squared gradients count before squares of inputs, which count where all of a
+ * group's gradients are 0. */
+static void
+test_opt_fisher(void)
+{
+	static const float w[12] = { 1, -2, 3, -4, 1, -2, 3, 40, 1, -2, 3, -4 };
+	static const float fisher[12] = { 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0 };
+	static const double squares[4] = { 1, 1, 1, 5 };
+	struct tc_quant_options o = OPTIONS(1, TC_GROUP_ROW, TC_ZERO_NONE, TC_LEVELS_ODD, TC_F32);
+	struct tc_tensor t = dense(w, 3, 4);
+	struct tc_quant_input in = { .w = &t, .squares = squares, .fisher = fisher };
+	struct tc_quantized q;
+
+	ok(run_on("opt", &o, &in, NULL, &q) == 0 && fabsf(scale_at(&q, 1, 0) - 14.0f / 8) < 1e-6f &&
+	    fabsf(scale_at(&q, 1, 1) - 2) < 1e-6f && fabsf(scale_at(&q, 1, 2) - 26.0f / 8) < 1e-6f,
+	    "opt: by squared gradients, row by row");
+	tc_quantized_free(&q);
+	o.group = TC_GROUP_TENSOR;
+	ok(run_on("opt", &o, &in, NULL, &q) == 0 && fabsf(scale_at(&q, 1, 0) - 20.0f / 11) < 1e-6f, "opt: and of the whole tensor");
+	tc_quantized_free(&q);
+}
+
 /* No group is worse than round to nearest's; how much better all are. */
 static double
 gain(const struct tc_quant_options *o, const float *w, const double *squares, int *right)
@@ -606,6 +628,7 @@ main(void)
 	tc_pool_close(pool);
 	for (size_t i = 0; i < sizeof(hands) / sizeof(hands[0]); i++)
 		test_hand(&hands[i]);
+	test_opt_fisher();
 	for (int bits = 1; bits <= 8; bits++) {
 		test_opt(bits, TC_ZERO_NONE, TC_LEVELS_ODD);
 		test_opt(bits, TC_ZERO_NONE, TC_LEVELS_FULL);
