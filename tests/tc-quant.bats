@@ -51,6 +51,13 @@ formats() {
 		8.5 --bits 8 --sym --group 32
 		2.5625 --bits 2 --group 32
 		1.125 --bits 1 --sym
+		1.125 --bits 1 --sym --levels full
+		2.125 --bits 2 --sym
+		5 --bits 3 --sym --group 8
+		4 --bits 3 --sym --group 16
+		3.5 --bits 3 --sym --group 32
+		4 --bits 3 --fmin --group 32
+		8 --bits 4 --fmin --group 8
 	END
 }
 

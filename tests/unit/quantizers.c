@@ -375,6 +375,60 @@ test_opt_fisher(void)
 	tc_quantized_free(&q);
 }
 
+static int
+by_magnitude(const void *a, const void *b)
+{
+	float x = fabsf(*(const float *)a), y = fabsf(*(const float *)b);
+
+	return (x < y) - (x > y);
+}
+
+/* The least squared error of s times -1, 0 or 1: the k largest magnitudes' mean is
+ * their best s, for some k. */
+static double
+ternary_error(const float *w, size_t n)
+{
+	double sum = 0, squares = 0, best = 0;
+	float by_size[COLS];
+
+	memcpy(by_size, w, n * sizeof(*w));
+	qsort(by_size, n, sizeof(*w), by_magnitude);
+	for (size_t k = 0; k < n; k++) {
+		sum += fabs((double)by_size[k]);
+		squares += (double)w[k] * (double)w[k];
+		best = fmax(best, sum * sum / (double)(k + 1));
+	}
+	return squares - best;
+}
+
+static void
+test_ternary(void)
+{
+	static float w[ROWS * COLS];
+	struct tc_quant_options o = OPTIONS(2, 50, TC_ZERO_NONE, TC_LEVELS_ODD, TC_F32);
+	struct tc_quantized q;
+	double *ours, all = 0, least = 0, worst = 0;
+	int three = 1;
+
+	make_weights(w, ROWS * COLS, 3);
+	if (!ok(run("opt", &o, w, ROWS, COLS, NULL, &q) == 0, "opt: ternary: runs"))
+		return;
+	for (size_t i = 0; i < ROWS * COLS; i++)
+		three &= code_at(&q, i / COLS, i % COLS) >= 1;
+	ours = group_errors(&q, w, NULL, 2);
+	for (size_t g = 0; g < groups_of(&q); g++) {
+		double of = ternary_error(w + g * 50, 50);
+
+		all += ours[g];
+		least += of;
+		worst = fmax(worst, ours[g] / of);
+	}
+	free(ours);
+	ok(three, "opt: ternary: three of four codes are used");
+	ok(all < 1.001 * least && worst < 1.02, "opt: ternary: %.4f of the least squared error there is, at worst %.3f", all / least, worst);
+	tc_quantized_free(&q);
+}
+
 /* No group is worse than round to nearest's; how much better all are. */
 static double
 gain(const struct tc_quant_options *o, const float *w, const double *squares, int *right)
@@ -629,6 +683,7 @@ main(void)
 	for (size_t i = 0; i < sizeof(hands) / sizeof(hands[0]); i++)
 		test_hand(&hands[i]);
 	test_opt_fisher();
+	test_ternary();
 	for (int bits = 1; bits <= 8; bits++) {
 		test_opt(bits, TC_ZERO_NONE, TC_LEVELS_ODD);
 		test_opt(bits, TC_ZERO_NONE, TC_LEVELS_FULL);
