@@ -30,7 +30,7 @@ struct keep {
 
 struct args {
 	struct tc_common common;
-	const char *method, *levels, *scale, *grid, *order;
+	const char *method, *levels, *scale, *grid, *order, *weights;
 	int64_t bits;
 	uint64_t group;
 	bool sym, asym, fmin;
@@ -184,6 +184,8 @@ static const struct tc_option options[] = {
 	  .help = "an untied head: skip, same, or its bits (default skip)" },
 	{ .name = "sequential", .type = TC_OPT_FLAG, .offset = FIELD(sequential),
 	  .help = "measure each block on what the quantized ones before it give" },
+	{ .name = "weights", .type = TC_OPT_NAME, .offset = FIELD(weights), .arg = "WHAT", .names = "none|squares|fisher",
+	  .help = "opt, lloyd: what errors count by (default the last that is known)" },
 	{ .name = "order", .type = TC_OPT_NAME, .offset = FIELD(order), .arg = "HOW", .names = "block|layer",
 	  .help = "with --sequential: measure a block whole, or each layer on those before (default block)" },
 	{ .name = "grid", .type = TC_OPT_NAME, .offset = FIELD(grid), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq",
@@ -230,6 +232,15 @@ levels_of(const struct args *a)
 	if (a->levels)
 		return strcmp(a->levels, "full") == 0 ? TC_LEVELS_FULL : TC_LEVELS_ODD;
 	return a->quantizer->needs == TC_NEEDS_HESSIAN ? TC_LEVELS_FULL : TC_LEVELS_ODD;
+}
+
+static enum tc_weights
+weights_of(const struct args *a)
+{
+	if (!a->weights)
+		return TC_WEIGHTS_BEST;
+	return strcmp(a->weights, "none") == 0 ? TC_WEIGHTS_NONE :
+	    strcmp(a->weights, "squares") == 0 ? TC_WEIGHTS_SQUARES : TC_WEIGHTS_FISHER;
 }
 
 static int
@@ -311,6 +322,8 @@ derive_methods(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", a->quantizer->name);
 	if (a->mse && strcmp(a->grids->name, "rtn") != 0)
 		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", a->grids->name);
+	if (a->weights && !a->grids->weighs)
+		return tc_fail(err, TC_USAGE, "--weights is for opt and lloyd: %s does not weigh errors", a->grids->name);
 	return 0;
 }
 
@@ -337,6 +350,7 @@ derive(struct args *a, struct tc_err *err)
 		.act_order = a->act_order,
 		.static_groups = a->static_groups,
 		.block = (int)a->block,
+		.weights = weights_of(a),
 		.mse = a->mse,
 		.grid = a->grids,
 	};
@@ -388,10 +402,11 @@ quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, st
 		return tc_fail(err, TC_DATA, "%s: is quantized already", in->name);
 	if (tc_tensor_check_finite(in, err) < 0)
 		return -1;
-	if (tc_measures_of(&a->measures, in, quantizer, &o, &input, &stale, err) < 0)
+	if (tc_measures_of(&a->measures, quantizer, &o, &input, &stale, err) < 0)
 		return -1;
 	if (stale && !a->told_stale)
-		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed (--sequential measures anew)", in->name);
+		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed%s", in->name,
+		    input.fisher ? "" : " (--sequential measures anew)");
 	a->told_stale |= stale;
 	if (tc_compose_run(&a->compose, quantizer, &o, &input, &a->out, a->cli->pool, err) < 0 ||
 	    (a->errors && add_errors(a, quantizer, &input, err) < 0))
@@ -407,7 +422,9 @@ notice(void *ctx, const struct tc_record *r, struct tc_err *err)
 {
 	struct args *a = ctx;
 
-	return r->kind == TC_KIND_STAT ? tc_measures_take(&a->measures, r, err) : 0;
+	if (r->kind != TC_KIND_STAT || (tc_stat_is_of_tensor(r->u.stat.kind) && !a->grids->weighs))
+		return 0;
+	return tc_measures_take(&a->measures, r, err);
 }
 
 static int

@@ -51,6 +51,13 @@ formats() {
 		8.5 --bits 8 --sym --group 32
 		2.5625 --bits 2 --group 32
 		1.125 --bits 1 --sym
+		1.125 --bits 1 --sym --levels full
+		2.125 --bits 2 --sym
+		5 --bits 3 --sym --group 8
+		4 --bits 3 --sym --group 16
+		3.5 --bits 3 --sym --group 32
+		4 --bits 3 --fmin --group 32
+		8 --bits 4 --fmin --group 8
 	END
 }
 
@@ -112,6 +119,42 @@ formats() {
 		! cmp -s with without || { echo $method; return 1; }
 		[ $method = lloyd ] || jq -en "$(cat with) < $(cat without)" || { echo "$(cat with), without $(cat without)"; return 1; }
 	done
+}
+
+@test "squared gradients count before squares of inputs, by choice" {
+	ids 4 128 >ids.json
+	tc-fisher "$TINY/llama" -q --ids ids.json | tc-calib -q --ids ids.json -o fc.tc
+	tc-calib "$TINY/llama" -q --ids ids.json -o c.tc
+	for method in opt lloyd; do
+		for weights in none squares fisher; do
+			tc-quant fc.tc -q --strip --method $method --bits 3 --group 16 --embed same --weights $weights -o $weights.tc
+		done
+		! tc-cmp none.tc squares.tc >cmp || return 1
+		! tc-cmp squares.tc fisher.tc >cmp || return 1
+		for pair in "fc.tc fisher" "c.tc squares" "$TINY/llama none"; do
+			tc-quant "${pair% *}" -q --strip --method $method --bits 3 --group 16 --embed same | tc-cmp - "${pair#* }.tc"
+		done
+		# They are the stream's; inputs are measured anew.
+		tc-quant fc.tc -q --strip --method $method --bits 3 --group 16 --embed same --sequential | tc-cmp - fisher.tc
+		tc-quant fc.tc -q --strip --method $method --bits 3 --group 16 --embed same --sequential --weights squares -o seq.tc
+		! tc-cmp seq.tc squares.tc >cmp || return 1
+	done
+	for weights in squares fisher; do
+		tc-quant fc.tc -q --strip --method gptq --grid opt --bits 3 --group 16 --sequential --weights $weights -o $weights.tc
+	done
+	! tc-cmp squares.tc fisher.tc >cmp || return 1
+}
+
+@test "what errors should count by has to be known" {
+	ids 2 64 >ids.json
+	fails_midway 65 'squared gradients are not known' tc-quant "$TINY/llama" -q --method lloyd --weights fisher
+	fails_midway 65 'squares are not known' tc-quant "$TINY/llama" -q --method opt --weights squares
+	fails 2 'rtn does not weigh errors' tc-quant demo --weights none
+	fails 2 'hqq does not weigh errors' tc-quant demo --method gptq --grid hqq --weights squares
+	fails 2 "weights: 'inputs': must be one of none, squares, fisher" tc-quant demo --method opt --weights inputs
+	tc-fisher "$TINY/llama" -q --ids ids.json | tc-quant -q --include '*layers.0*' --method opt -o stale.tc
+	tc-quant stale.tc --method opt --exclude '*layers.0*' >q.tc 2>err
+	grep -q 'layers.1.*: its statistics were measured before weights upstream changed$' err
 }
 
 @test "the embedding and the head by choice" {

@@ -302,6 +302,8 @@ run(struct work *k, const struct tc_quantizer *quantizer, const struct tc_quant_
 	if (!isnan(k->c->clip_z))
 		clip(k);
 	in.w = &k->t;
+	if (k->t.op[0].block > 0)
+		in.fisher = NULL;        /* is of the weights as they were */
 	if (tc_quantizer_run(quantizer, o, &in, q, pool, err) < 0)
 		return -1;
 	for (size_t i = 0; i < k->kept.n; i++)

@@ -76,7 +76,7 @@ fit_group(const struct panel *p, size_t r, size_t k, const float *w)
 {
 	const struct job *j = p->j;
 	size_t c = k * j->p.width, n = tc_min(j->p.width, j->p.cols - c);
-	struct tc_group g = { w, n, n, j->in->squares ? j->in->squares + c : NULL };
+	struct tc_group g = tc_group_of(j->in, p->row0 + r, c, w, n);
 
 	p->grid[k * tc_kernels()->nr + r] = j->fitter.fit(&j->fitter, &g);
 }

@@ -29,6 +29,13 @@ tc_fitter_free(struct tc_fitter *f)
 	*f = (struct tc_fitter){0};
 }
 
+struct tc_group
+tc_group_of(const struct tc_quant_input *in, size_t row, size_t c, const float *w, size_t n)
+{
+	return (struct tc_group){ w, n, n, in->squares ? in->squares + c : NULL,
+		in->fisher ? in->fisher + row * tc_tensor_cols(in->w) + c : NULL };
+}
+
 struct tc_grid
 tc_fit_table(const struct tc_fitter *f, const struct tc_group *g)
 {
@@ -47,7 +54,7 @@ quantize_row(struct job *j, size_t r, int worker)
 	tc_tensor_read_rows(j->in->w, r, 1, w);
 	for (size_t k = 0; k < j->p.groups; k++) {
 		size_t c = k * width, n = tc_min(width, cols - c);
-		struct tc_group group = { w + c, n, n, j->in->squares ? j->in->squares + c : NULL };
+		struct tc_group group = tc_group_of(j->in, r, c, w + c, n);
 		size_t at = tc_packing_group(&j->p, r, k);
 		struct tc_grid g = j->chosen ? j->grids[at] : j->f->fit(j->f, &group);
 
@@ -89,7 +96,7 @@ fit_whole(struct job *j, struct tc_err *err)
 	if (!w)
 		return -1;
 	tc_tensor_read_rows(j->in->w, 0, j->p.rows, w);
-	j->grids[0] = j->f->fit(j->f, &(struct tc_group){ w, n, j->p.cols, j->in->squares });
+	j->grids[0] = j->f->fit(j->f, &(struct tc_group){ w, n, j->p.cols, j->in->squares, j->in->fisher });
 	free(w);
 	return 0;
 }

@@ -6,12 +6,17 @@
 #include "method/packing.h"
 
 /* A group's weights; weight i is met by input i % period, whose sum of squares
- * over the calibration tokens is squares[i % period] (NULL: not known). */
+ * over the calibration tokens is squares[i % period], and its squared gradient
+ * fisher[i] (NULL: not known). */
 struct tc_group {
 	const float *w;
 	size_t n, period;
 	const double *squares;
+	const float *fisher;
 };
+/* n weights of a row, from column c on, whose numbers are w; what is known of
+ * them is in's. */
+struct tc_group tc_group_of(const struct tc_quant_input *in, size_t row, size_t c, const float *w, size_t n);
 
 /* A quantizer's way to choose grids, for one tensor.  Several threads may use
  * it. */

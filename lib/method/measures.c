@@ -21,6 +21,10 @@ tc_measures_clear(struct tc_measures *m)
 {
 	for (int s = 0; s < TC_SITES; s++)
 		forget(&m->site[s]);
+	for (int r = 0; r < TC_ROLES; r++) {
+		free(m->fisher[r].squares);
+		m->fisher[r] = (struct tc_gradients){0};
+	}
 }
 
 /* A packed triangle becomes M H M^T: M applied to the rows, and to those of what
@@ -75,17 +79,44 @@ take_hessian(struct tc_measure *m, uint64_t dim, const double *total, size_t n, 
 	return 0;
 }
 
+static void
+take_squares(struct tc_measure *m, uint64_t dim, double *total)
+{
+	free(m->squares);
+	m->squares = total;
+	m->squares_dim = dim;
+}
+
+static int
+take_fisher(struct tc_gradients *g, const struct tc_stat *s, const double *total, struct tc_err *err)
+{
+	free(g->squares);
+	*g = (struct tc_gradients){ .squares = tc_alloc(s->dim, sizeof(*g->squares), err), .n = s->dim, .stale = s->stale };
+	if (!g->squares)
+		return -1;
+	for (size_t i = 0; i < s->dim; i++)
+		g->squares[i] = (float)total[i];
+	return 0;
+}
+
+static bool
+is_taken(const struct tc_stat *s)
+{
+	return s->kind == TC_STAT_SQ || s->kind == TC_STAT_HESSIAN || (s->kind == TC_STAT_FISHER_WEIGHT && !s->bias);
+}
+
 int
 tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_err *err)
 {
 	const struct tc_stat *s = &stat->u.stat;
-	struct tc_measure *at = &m->site[s->site];
 	size_t n = tc_stat_values(s->kind, s->dim);
-	bool rotated = false;
+	struct tc_measure *at;
 	uint64_t tokens;
 	double *total;
+	bool rotated;
+	int r;
 
-	if (s->kind != TC_STAT_SQ && s->kind != TC_STAT_HESSIAN)
+	if (!is_taken(s))
 		return 0;
 	if (s->block != m->block)
 		tc_measures_clear(m);
@@ -94,38 +125,33 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 	if (!total)
 		return -1;
 	tc_stat_total(s, stat->part[0].data, total, &tokens);
-	at->stale = s->stale;
-	if (m->compose && m->compose->rotate && s->block >= 0) {
-		at->op = tc_rotation(m->compose, s->block, s->site, s->dim);
-		rotated = true;
-	}
-	if (s->kind == TC_STAT_HESSIAN) {
-		int r = take_hessian(at, s->dim, total, n, rotated ? &at->op : NULL, err);
-
+	if (tc_stat_is_of_tensor(s->kind)) {
+		r = take_fisher(&m->fisher[s->role], s, total, err);
 		free(total);
 		return r;
 	}
-	if (rotated) {              /* not known from squares alone */
-		free(total);
+	at = &m->site[s->site];
+	at->stale = s->stale;
+	rotated = m->compose && m->compose->rotate && s->block >= 0;
+	if (rotated)
+		at->op = tc_rotation(m->compose, s->block, s->site, s->dim);
+	if (s->kind == TC_STAT_SQ && !rotated) {
+		take_squares(at, s->dim, total);
 		return 0;
 	}
-	free(at->squares);
-	at->squares = total;
-	at->squares_dim = s->dim;
-	return 0;
+	/* Of rotated inputs squares say nothing. */
+	r = s->kind == TC_STAT_HESSIAN ? take_hessian(at, s->dim, total, n, rotated ? &at->op : NULL, err) : 0;
+	free(total);
+	return r;
 }
 
-int
-tc_measures_of(struct tc_measures *m, const struct tc_tensor *t, const struct tc_quantizer *q,
-    const struct tc_quant_options *o, struct tc_quant_input *in, bool *stale, struct tc_err *err)
+static int
+fill_site(struct tc_measure *at, const struct tc_quantizer *q, const struct tc_quant_options *o, struct tc_quant_input *in,
+    bool *stale, struct tc_err *err)
 {
-	int site = tc_role_site(t->role);
-	struct tc_measure *at = site < 0 ? NULL : &m->site[site];
+	const struct tc_tensor *t = in->w;
 	size_t cols = tc_tensor_cols(t);
 
-	*stale = false;
-	if (!at || t->bias || t->block != m->block)
-		return 0;
 	if ((at->squares && at->squares_dim != cols) || (at->hessian && at->hessian_dim != cols))
 		return tc_fail(err, TC_DATA, "%s: the statistics of its site are of another model", t->name);
 	in->squares = at->squares;
@@ -139,4 +165,55 @@ tc_measures_of(struct tc_measures *m, const struct tc_tensor *t, const struct tc
 	at->factored = true;
 	in->factor = &at->factor;
 	return 0;
+}
+
+static int
+fill_fisher(const struct tc_gradients *g, struct tc_quant_input *in, bool *stale, struct tc_err *err)
+{
+	if (g->n != tc_tensor_elements(in->w))
+		return tc_fail(err, TC_DATA, "%s: its squared gradients are of another model", in->w->name);
+	in->fisher = g->squares;
+	*stale |= g->stale;
+	return 0;
+}
+
+/* g: NULL, or squared gradients. */
+static int
+choose_weights(const struct tc_gradients *g, const struct tc_quant_options *o, struct tc_quant_input *in, bool *stale,
+    struct tc_err *err)
+{
+	switch (o->weights) {
+	case TC_WEIGHTS_NONE:
+		in->squares = NULL;
+		return 0;
+	case TC_WEIGHTS_SQUARES:
+		if (!in->squares && tc_role_site(in->w->role) >= 0)
+			return tc_fail(err, TC_DATA, "%s: its inputs' squares are not known (tc-calib)", in->w->name);
+		return 0;
+	case TC_WEIGHTS_FISHER:
+		if (!g)
+			return tc_fail(err, TC_DATA, "%s: its squared gradients are not known (tc-fisher)", in->w->name);
+		in->squares = NULL;
+		break;
+	case TC_WEIGHTS_BEST:
+		break;
+	}
+	return g ? fill_fisher(g, in, stale, err) : 0;
+}
+
+int
+tc_measures_of(struct tc_measures *m, const struct tc_quantizer *q, const struct tc_quant_options *o,
+    struct tc_quant_input *in, bool *stale, struct tc_err *err)
+{
+	const struct tc_tensor *t = in->w;
+	const struct tc_quantizer *grids = q->fitter ? q : o->grid;
+	int site = tc_role_site(t->role);
+	bool here = !t->bias && t->block == m->block;
+
+	*stale = false;
+	if (here && site >= 0 && fill_site(&m->site[site], q, o, in, stale, err) < 0)
+		return -1;
+	if (!grids || !grids->weighs)
+		return 0;
+	return choose_weights(here && m->fisher[t->role].squares ? &m->fisher[t->role] : NULL, o, in, stale, err);
 }

@@ -16,19 +16,30 @@ struct tc_measure {
 	bool factored;
 };
 
+/* Squared gradients of a tensor's weights. */
+struct tc_gradients {
+	float *squares;          /* [n] or NULL */
+	uint64_t n;
+	bool stale;
+};
+
 struct tc_measures {
 	const struct tc_compose *compose; /* NULL, or what rotates the inputs: measures
 	                                   * are then of the rotated ones */
 	int block;
 	struct tc_measure site[TC_SITES];
+	struct tc_gradients fisher[TC_ROLES]; /* of weights, not biases */
 };
 
-/* Takes a statistic of activations; others are not looked at.  Those of another
- * block than the last are forgotten. */
+/* Takes a statistic of activations, or squared gradients by weight; others are
+ * not looked at.  Those of another block than the last are forgotten. */
 int tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_err *err) TC_MUST_CHECK;
-/* Fills in what is known of the site that t reads.  A Hessian is factored when
- * the quantizer needs it.  *stale: it was measured on another model. */
-int tc_measures_of(struct tc_measures *m, const struct tc_tensor *t, const struct tc_quantizer *q, const struct tc_quant_options *o, struct tc_quant_input *in, bool *stale, struct tc_err *err) TC_MUST_CHECK;
+/* Fills in what is known of in->w and of the site that it reads: a Hessian,
+ * factored, when the quantizer needs it, and what errors count by as o->weights
+ * says; TC_DATA when what that asks for is not known (squares: of a tensor that
+ * reads a site).  *stale: it was measured on another model.  What in points to
+ * is m's. */
+int tc_measures_of(struct tc_measures *m, const struct tc_quantizer *q, const struct tc_quant_options *o, struct tc_quant_input *in, bool *stale, struct tc_err *err) TC_MUST_CHECK;
 void tc_measures_clear(struct tc_measures *m);
 
 #endif

@@ -3,9 +3,11 @@
  *
  *   E = sum_i a_i (w_i - v_i)^2
  *
- * where v_i is the number that will be read and a_i the sum of squares of
- * weight i's input over the calibration tokens, that is, its share of the
- * output's error as far as inputs do not correlate (1 where not known).
+ * where v_i is the number that will be read and a_i what its error counts by: the
+ * weight's squared gradient, that is, the loss's curvature as far as weights are
+ * independent; or else the sum of squares of its input over the calibration
+ * tokens, its share of the output's error as far as inputs do not correlate; or
+ * else 1.
  *
  * Ranges shrink from a little more than round to nearest's, where few weights
  * may happen to lie better, to a few standard deviations; each gives codes, and
@@ -36,8 +38,10 @@ struct sums {
 struct search {
 	const struct tc_quant_options *o;
 	const struct tc_group *g;
-	const double *squares;  /* NULL: a is 1 */
-	double ones[CHUNK];
+	const float *fisher;    /* what a is, or NULL... */
+	const double *squares;  /* ...then this, or NULL... */
+	double ones[CHUNK];     /* ...then 1 */
+	double chunk[CHUNK];    /* of fisher */
 	struct sums sums;
 	struct tc_grid best;
 	double error;           /* the best grid's */
@@ -50,7 +54,8 @@ sum_weights(struct search *s)
 
 	s->sums = (struct sums){0};
 	for (size_t i = 0; i < g->n; i++) {
-		double w = (double)g->w[i], a = s->squares ? s->squares[i % g->period] : 1;
+		double w = (double)g->w[i];
+		double a = s->fisher ? (double)s->fisher[i] : s->squares ? s->squares[i % g->period] : 1;
 
 		s->sums.a += a;
 		s->sums.w += a * w;
@@ -93,6 +98,17 @@ add_codes(struct sums *sums, const double *a, const float *w, const float *u, si
 	sums->uu += total(s.uu);
 }
 
+/* Of n weights from column c of a row that begins at `row`. */
+static const double *
+importance(struct search *s, size_t row, size_t c, size_t n)
+{
+	if (!s->fisher)
+		return s->squares ? s->squares + c : s->ones;
+	for (size_t i = 0; i < n; i++)
+		s->chunk[i] = (double)s->fisher[row + c + i];
+	return s->chunk;
+}
+
 /* Of the codes that the grid gives. */
 static void
 sum_codes(struct search *s, const struct tc_grid *grid)
@@ -112,7 +128,7 @@ sum_codes(struct search *s, const struct tc_grid *grid)
 
 			tc_grid_round(grid, w, n, codes);
 			tc_grid_values(&unit, codes, n, u);
-			add_codes(&s->sums, s->squares ? s->squares + c : s->ones, w, u, n);
+			add_codes(&s->sums, importance(s, row, c, n), w, u, n);
 		}
 }
 
@@ -253,13 +269,17 @@ fit(const struct tc_fitter *f, const struct tc_group *g)
 {
 	const struct tc_quant_options *o = &f->o;
 	struct tc_range r = tc_range_of(o, g->w, g->n), whole = whole_range(o, r);
-	struct search s = { .o = o, .g = g, .squares = g->squares, .best = tc_grid_of(o, &r, g->n) };
+	struct search s = { .o = o, .g = g, .fisher = g->fisher, .squares = g->squares, .best = tc_grid_of(o, &r, g->n) };
 
 	if (!(s.best.scale > 0) || !isfinite(s.best.scale) || !isfinite(s.best.min))
 		return s.best;
 	for (int i = 0; i < CHUNK; i++)
 		s.ones[i] = 1;
 	sum_weights(&s);
+	if (!(s.sums.a > 0)) {   /* no gradient */
+		s.fisher = NULL;
+		sum_weights(&s);
+	}
 	if (!(s.sums.a > 0)) {   /* no input was ever there: all alike */
 		s.squares = NULL;
 		sum_weights(&s);

@@ -15,12 +15,21 @@ enum tc_levels {
 	TC_LEVELS_FULL   /* symmetric: all 2^b, s = 2 max|w| / (2^b - 1) */
 };
 
+/* What an error counts by, in methods that weigh errors. */
+enum tc_weights {
+	TC_WEIGHTS_BEST,     /* the weight's squared gradient where known, else its input's squares, else all alike */
+	TC_WEIGHTS_NONE,
+	TC_WEIGHTS_SQUARES,
+	TC_WEIGHTS_FISHER
+};
+
 struct tc_quant_options {
 	int bits;            /* 1..8 */
 	uint64_t group;      /* inputs that share a scale, TC_GROUP_ROW, TC_GROUP_TENSOR */
 	enum tc_zero zero;   /* none: symmetric; int: asymmetric; min: float minimum */
 	enum tc_levels levels;
 	enum tc_dtype scale; /* f16, f32, or u8 where grids are chosen before rounding */
+	enum tc_weights weights; /* as its input is filled in by */
 	bool mse;            /* rtn: the range is searched for */
 	/* Error compensation: */
 	double damping;      /* added to the Hessian's diagonal, over its mean */
@@ -57,6 +66,7 @@ struct tc_quantizer {
 	const char *name;
 	const char *summary;
 	enum tc_quant_needs needs;
+	bool weighs;         /* errors count by squared gradients or inputs */
 	int bits_min, bits_max;
 	unsigned zeros;      /* the enum tc_zero that it makes, 1 << each; 0: a codebook */
 	/* One of both: how it chooses a group's grid, on which weights are rounded

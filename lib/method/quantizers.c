@@ -6,13 +6,13 @@
 #define ANY_ZERO (1 << TC_ZERO_NONE | 1 << TC_ZERO_INT | 1 << TC_ZERO_MIN)
 
 const struct tc_quantizer tc_quantizers[] = {
-	{ "rtn", "round to nearest, no data", TC_NEEDS_NOTHING, 1, 8, ANY_ZERO, tc_rtn_fitter, NULL },
-	{ "opt", "round to nearest on the range of least squared error", TC_NEEDS_NOTHING, 1, 8, ANY_ZERO, tc_opt_fitter, NULL },
-	{ "nf4", "quantiles of the normal distribution, 4 bits", TC_NEEDS_NOTHING, 4, 4, 0, tc_nf4_fitter, NULL },
-	{ "nf3", "quantiles of the normal distribution, 3 bits", TC_NEEDS_NOTHING, 3, 3, 0, tc_nf3_fitter, NULL },
-	{ "lloyd", "levels learned for each tensor", TC_NEEDS_NOTHING, 2, 8, 0, tc_lloyd_fitter, NULL },
-	{ "hqq", "minima fitted to most weights, no data", TC_NEEDS_NOTHING, 1, 8, 1 << TC_ZERO_MIN, tc_hqq_fitter, NULL },
-	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, 1, 8, ANY_ZERO, NULL, tc_gptq_run },
+	{ "rtn", "round to nearest, no data", TC_NEEDS_NOTHING, false, 1, 8, ANY_ZERO, tc_rtn_fitter, NULL },
+	{ "opt", "round to nearest on the range of least squared error", TC_NEEDS_NOTHING, true, 1, 8, ANY_ZERO, tc_opt_fitter, NULL },
+	{ "nf4", "quantiles of the normal distribution, 4 bits", TC_NEEDS_NOTHING, false, 4, 4, 0, tc_nf4_fitter, NULL },
+	{ "nf3", "quantiles of the normal distribution, 3 bits", TC_NEEDS_NOTHING, false, 3, 3, 0, tc_nf3_fitter, NULL },
+	{ "lloyd", "levels learned for each tensor", TC_NEEDS_NOTHING, true, 2, 8, 0, tc_lloyd_fitter, NULL },
+	{ "hqq", "minima fitted to most weights, no data", TC_NEEDS_NOTHING, false, 1, 8, 1 << TC_ZERO_MIN, tc_hqq_fitter, NULL },
+	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, false, 1, 8, ANY_ZERO, NULL, tc_gptq_run },
 	{ 0 }
 };
 

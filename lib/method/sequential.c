@@ -227,7 +227,10 @@ run_block(struct run *r, struct tc_err *err)
 {
 	if (transform_block(r, err) < 0)
 		return -1;
-	tc_forward_advance(&r->forward);
+	if (r->forward.blocks_done + 1 < r->forward.config.layers)
+		tc_forward_advance(&r->forward);
+	else
+		tc_forward_leave(&r->forward);   /* nothing is measured behind the last */
 	if (put_block(r, err) < 0)
 		return -1;
 	forget_block(r);
@@ -242,6 +245,8 @@ take(struct run *r, struct tc_record *rec, struct tc_err *err)
 	int complete;
 
 	if (rec->kind == TC_KIND_TOKENS && take_tokens(r, rec, err) < 0)
+		return -1;
+	if (rec->kind == TC_KIND_STAT && tc_stat_is_of_tensor(rec->u.stat.kind) && r->pass->notice(r->pass->ctx, rec, err) < 0)
 		return -1;
 	if (rec->kind == TC_KIND_TENSOR && !r->started && start(r, err) < 0)
 		return -1;

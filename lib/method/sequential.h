@@ -25,8 +25,8 @@ struct tc_sequential {
 	void *ctx;
 };
 
-/* As tc_pass_run(); but the statistics that pass->notice sees are the measured
- * ones.  TC_DATA when there are no tokens before the first tensor. */
+/* As tc_pass_run(); but the statistics of sites that pass->notice sees are the
+ * measured ones; those of tensors are the stream's.  TC_DATA when there are no tokens before the first tensor. */
 int tc_sequential_run(struct tc_source *source, struct tc_writer *w, const struct tc_pass *pass, const struct tc_sequential *s, struct tc_ledger *ledger, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

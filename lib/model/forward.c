@@ -94,6 +94,12 @@ void
 tc_forward_advance(struct tc_forward *f)
 {
 	tc_exec_block(&f->exec, &f->block, f->hook, f->hook_ctx);
+	tc_forward_leave(f);
+}
+
+void
+tc_forward_leave(struct tc_forward *f)
+{
 	f->block.index = -1;
 	f->blocks_done++;
 }

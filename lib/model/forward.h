@@ -43,6 +43,9 @@ int tc_forward_take(struct tc_forward *f, const struct tc_record *r, bool mapped
  * tensors as its own, n of them.  Then all tokens go through it. */
 int tc_forward_replace(struct tc_forward *f, const struct tc_tensor *const *t, size_t n, struct tc_err *err) TC_MUST_CHECK;
 void tc_forward_advance(struct tc_forward *f);
+/* Instead, of the last block: the tokens stay before it, for whoever does not need
+ * the final hidden states. */
+void tc_forward_leave(struct tc_forward *f);
 /* TC_DATA when something of the model did not come. */
 int tc_forward_finish(const struct tc_forward *f, struct tc_err *err) TC_MUST_CHECK;
 const struct tc_tensor *tc_forward_head(const struct tc_forward *f);

@@ -182,11 +182,11 @@ test_rotated_measures(void)
 				worst = fmax(worst, fabs(want - m.site[TC_SITE_MLP_IN].squares[i]) / (1 + fabs(want)));
 		}
 	{
-		struct tc_quant_input in = {0};
 		struct tc_tensor up = { .name = "w", .role = TC_ROLE_UP, .block = 1, .ndim = 2, .shape = { 1, D } };
+		struct tc_quant_input in = { .w = &up };
 		bool stale;
 
-		ok(tc_measures_of(&m, &up, tc_quantizer_find("rtn"), &(struct tc_quant_options){ .bits = 4 }, &in, &stale, &err) == 0 &&
+		ok(tc_measures_of(&m, tc_quantizer_find("rtn"), &(struct tc_quant_options){ .bits = 4 }, &in, &stale, &err) == 0 &&
 		    in.op && in.op->seed == op.seed && in.squares, "and says so");
 	}
 	ok(worst < 1e-4, "it is the Hessian of the rotated inputs (%.2g)", worst);

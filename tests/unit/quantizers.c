@@ -354,6 +354,82 @@ test_hand(const struct hand *h)
 	tc_quantized_free(&q);
 }
 
+/* Squared gradients count before squares of inputs, which count where all of a
+ * group's gradients are 0. */
+static void
+test_opt_fisher(void)
+{
+	static const float w[12] = { 1, -2, 3, -4, 1, -2, 3, 40, 1, -2, 3, -4 };
+	static const float fisher[12] = { 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0 };
+	static const double squares[4] = { 1, 1, 1, 5 };
+	struct tc_quant_options o = OPTIONS(1, TC_GROUP_ROW, TC_ZERO_NONE, TC_LEVELS_ODD, TC_F32);
+	struct tc_tensor t = dense(w, 3, 4);
+	struct tc_quant_input in = { .w = &t, .squares = squares, .fisher = fisher };
+	struct tc_quantized q;
+
+	ok(run_on("opt", &o, &in, NULL, &q) == 0 && fabsf(scale_at(&q, 1, 0) - 14.0f / 8) < 1e-6f &&
+	    fabsf(scale_at(&q, 1, 1) - 2) < 1e-6f && fabsf(scale_at(&q, 1, 2) - 26.0f / 8) < 1e-6f,
+	    "opt: by squared gradients, row by row");
+	tc_quantized_free(&q);
+	o.group = TC_GROUP_TENSOR;
+	ok(run_on("opt", &o, &in, NULL, &q) == 0 && fabsf(scale_at(&q, 1, 0) - 20.0f / 11) < 1e-6f, "opt: and of the whole tensor");
+	tc_quantized_free(&q);
+}
+
+static int
+by_magnitude(const void *a, const void *b)
+{
+	float x = fabsf(*(const float *)a), y = fabsf(*(const float *)b);
+
+	return (x < y) - (x > y);
+}
+
+/* The least squared error of s times -1, 0 or 1: the k largest magnitudes' mean is
+ * their best s, for some k. */
+static double
+ternary_error(const float *w, size_t n)
+{
+	double sum = 0, squares = 0, best = 0;
+	float by_size[COLS];
+
+	memcpy(by_size, w, n * sizeof(*w));
+	qsort(by_size, n, sizeof(*w), by_magnitude);
+	for (size_t k = 0; k < n; k++) {
+		sum += fabs((double)by_size[k]);
+		squares += (double)w[k] * (double)w[k];
+		best = fmax(best, sum * sum / (double)(k + 1));
+	}
+	return squares - best;
+}
+
+static void
+test_ternary(void)
+{
+	static float w[ROWS * COLS];
+	struct tc_quant_options o = OPTIONS(2, 50, TC_ZERO_NONE, TC_LEVELS_ODD, TC_F32);
+	struct tc_quantized q;
+	double *ours, all = 0, least = 0, worst = 0;
+	int three = 1;
+
+	make_weights(w, ROWS * COLS, 3);
+	if (!ok(run("opt", &o, w, ROWS, COLS, NULL, &q) == 0, "opt: ternary: runs"))
+		return;
+	for (size_t i = 0; i < ROWS * COLS; i++)
+		three &= code_at(&q, i / COLS, i % COLS) >= 1;
+	ours = group_errors(&q, w, NULL, 2);
+	for (size_t g = 0; g < groups_of(&q); g++) {
+		double of = ternary_error(w + g * 50, 50);
+
+		all += ours[g];
+		least += of;
+		worst = fmax(worst, ours[g] / of);
+	}
+	free(ours);
+	ok(three, "opt: ternary: three of four codes are used");
+	ok(all < 1.001 * least && worst < 1.02, "opt: ternary: %.4f of the least squared error there is, at worst %.3f", all / least, worst);
+	tc_quantized_free(&q);
+}
+
 /* No group is worse than round to nearest's; how much better all are. */
 static double
 gain(const struct tc_quant_options *o, const float *w, const double *squares, int *right)
@@ -650,6 +726,8 @@ main(void)
 		}
 	for (size_t i = 0; i < sizeof(hands) / sizeof(hands[0]); i++)
 		test_hand(&hands[i]);
+	test_opt_fisher();
+	test_ternary();
 	for (int bits = 1; bits <= 8; bits++) {
 		test_opt(bits, TC_ZERO_NONE, TC_LEVELS_ODD);
 		test_opt(bits, TC_ZERO_NONE, TC_LEVELS_FULL);

@@ -61,6 +61,20 @@ static const struct hand hands[] = {
 	    1, 1, 1, 1,   0, 0, 0, 0,
 	    1, 1, 1, 0,   1, 0, 1, 0 },
 	  { 1.475f, 4.25f, 1.225f, 0, 2.525f, 3.625f, 0.1125f, 8.75f }, {0} },
+	/* s = max|w|, codes are signs */
+	{ "1 bit, symmetric, all levels", OPTIONS(1, 4, TC_ZERO_NONE, TC_LEVELS_FULL, TC_F32),
+	  { 1, 0, 1, 1,   1, 1, 0, 1,
+	    1, 0, 0, 1,   1, 1, 1, 1,
+	    1, 1, 1, 1,   0, 0, 0, 0,
+	    1, 1, 1, 0,   1, 0, 1, 0 },
+	  { 3, 7, 2, 0, 4, 6, 0.25f, 14 }, {0} },
+	/* s = max|w|, codes 1 2 3 for -1 0 1 */
+	{ "ternary: 2 bits, symmetric, odd levels", OPTIONS(2, 4, TC_ZERO_NONE, TC_LEVELS_ODD, TC_F32),
+	  { 3, 2, 2, 2,   3, 2, 1, 2,
+	    3, 1, 2, 2,   2, 2, 2, 2,
+	    2, 3, 3, 3,   1, 2, 1, 2,
+	    3, 2, 2, 1,   3, 1, 2, 2 },
+	  { 3, 7, 2, 0, 4, 6, 0.25f, 14 }, {0} },
 	/* s = (max - min) / 3 with 0 between them; z = round(-min / s) */
 	{ "2 bits, asymmetric", OPTIONS(2, 4, TC_ZERO_INT, TC_LEVELS_ODD, TC_F32),
 	  { 3, 0, 1, 2,   3, 2, 0, 1,
@@ -152,6 +166,60 @@ test_known(int bits, enum tc_zero zero, enum tc_levels levels, enum tc_dtype sca
 	ok(right, "%d bits, zero %s, %s levels, %s scales: the codes that the weights were made from", bits, tc_zero_names[zero],
 	    levels == TC_LEVELS_ODD ? "odd" : "all", tc_dtypes[scale].name);
 	ok(values, "%d bits: their scale, and weights within half a step", bits);
+	tc_quantized_free(&q);
+}
+
+/* Of one group: scale, zero (the code of 0, or the minimum) by their definition. */
+static void
+define_grid(const float *w, size_t n, int bits, enum tc_zero zero, double *scale, double *at)
+{
+	double low = (double)w[0], high = low, top = (1 << bits) - 1, half = 1 << (bits - 1);
+
+	for (size_t i = 0; i < n; i++) {
+		low = fmin(low, (double)w[i]);
+		high = fmax(high, (double)w[i]);
+	}
+	if (zero == TC_ZERO_INT) {
+		low = fmin(low, 0);
+		high = fmax(high, 0);
+	}
+	*scale = zero == TC_ZERO_NONE ? fmax(high, -low) / (half - 1) : (high - low) / top;
+	*at = zero == TC_ZERO_NONE ? half : zero == TC_ZERO_INT ? nearbyint(-low / *scale) : low;
+}
+
+/* Groups of any width: their grids and codes by definition, the row's last one
+ * shorter. */
+static void
+test_groups(int bits, uint64_t group, enum tc_zero zero)
+{
+	enum { ROWS = 3, COLS = 300 };
+	struct tc_quant_options o = OPTIONS(bits, group, zero, TC_LEVELS_ODD, TC_F32);
+	size_t groups = (COLS + group - 1) / group;
+	float w[ROWS * COLS];
+	uint8_t codes[COLS], zeros[ROWS * COLS];
+	struct tc_quantized q;
+	int right = 1;
+
+	for (size_t i = 0; i < ROWS * COLS; i++)
+		w[i] = (float)(tc_rng_unit(&rng) - 0.4) * (i % 13 == 0 ? 3 : 1);
+	if (!ok(run(&o, w, ROWS, COLS, &q) == 0, "%d bits, groups of %d: runs", bits, (int)group))
+		return;
+	if (zero == TC_ZERO_INT)
+		tc_unpack(q.t.part[2].data, ROWS * groups, bits, zeros);
+	for (size_t r = 0; r < ROWS; r++) {
+		tc_unpack((const uint8_t *)q.t.part[0].data + r * tc_packed_bytes(COLS, bits), COLS, bits, codes);
+		for (size_t c = 0; c < COLS; c++) {
+			size_t g = r * groups + c / group, first = c / group * group, n = COLS - first < group ? COLS - first : group;
+			double s, z, x, got = (double)scale_at(&q, 1, g);
+
+			define_grid(w + r * COLS + first, n, bits, zero, &s, &z);
+			x = zero == TC_ZERO_MIN ? ((double)w[r * COLS + c] - z) / s : (double)w[r * COLS + c] / s + z;
+			x = fmin(fmax(x, zero == TC_ZERO_NONE), (1 << bits) - 1);
+			right &= fabs(got - s) <= 1e-6 * s && fabs((double)codes[c] - x) <= 0.5 + 1e-4;
+			right &= zero == TC_ZERO_MIN ? (double)scale_at(&q, 2, g) == z : zero != TC_ZERO_INT || zeros[g] == z;
+		}
+	}
+	ok(right, "%d bits, groups of %d, zero %s: grids and codes by definition", bits, (int)group, tc_zero_names[zero]);
 	tc_quantized_free(&q);
 }
 
@@ -327,6 +395,10 @@ test_all(void)
 		test_known(bits, TC_ZERO_MIN, TC_LEVELS_ODD, scale);
 		test_error(bits);
 	}
+	for (int bits = 2; bits <= 4; bits++)
+		for (int zero = 0; zero < TC_ZEROS; zero++)
+			for (uint64_t group = 8; group <= 128; group *= group == 32 ? 4 : 2)
+				test_groups(bits, group, (enum tc_zero)zero);
 	test_zeros();
 	test_overflow();
 	test_threads();
