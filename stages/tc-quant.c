@@ -103,7 +103,7 @@ print_edge(const void *field, char *buf, size_t size)
 
 #define FIELD(f) offsetof(struct args, f)
 static const struct tc_option options[] = {
-	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|gptq",
+	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|awq|gptq",
 	  .help = "how weights are quantized (default rtn, round to nearest)" },
 	{ .name = "bits", .type = TC_OPT_COUNT, .offset = FIELD(bits), .arg = "B", .min = 1, .max = 8,
 	  .help = "bits per code, 1 to 8 (default 4, or those of the method)" },
@@ -214,7 +214,7 @@ derive(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
 	a->quantizer = tc_quantizer_find(a->method);
 	/* Nothing is measured where the embedding is read. */
-	a->edges = a->quantizer->needs == TC_NEEDS_HESSIAN ? tc_quantizer_find("rtn") : a->quantizer;
+	a->edges = a->quantizer->needs ? tc_quantizer_find("rtn") : a->quantizer;
 	if ((a->act_order || a->static_groups || !isnan(a->damp)) && a->quantizer->needs != TC_NEEDS_HESSIAN)
 		return tc_fail(err, TC_USAGE, "--act-order, --static-groups and --damp go with --method gptq");
 	if (derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
@@ -305,7 +305,14 @@ static int
 pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 {
 	struct tc_pass p = { quantize_tensor, notice, a, a->common.strip };
-	struct tc_sequential s = { a->cli->pool, a->quantizer->needs == TC_NEEDS_HESSIAN, spill, say_block, a };
+	struct tc_sequential s = {
+		.pool = a->cli->pool,
+		.hessian = a->quantizer->needs != TC_NEEDS_NOTHING,
+		.magnitudes = a->quantizer->needs == TC_NEEDS_MAGNITUDES,
+		.spill = spill,
+		.progress = say_block,
+		.ctx = a,
+	};
 
 	return a->sequential ? tc_sequential_run(source, a->cli->writer, &p, &s, ledger, &a->cli->err) :
 	    tc_pass_run(source, a->cli->writer, &p, ledger, &a->cli->err);

@@ -10,6 +10,7 @@ static void
 forget(struct tc_measure *m)
 {
 	free(m->squares);
+	free(m->magnitudes);
 	free(m->hessian);
 	tc_factor_free(&m->factor);
 	*m = (struct tc_measure){0};
@@ -42,6 +43,14 @@ take_hessian(struct tc_measure *m, uint64_t dim, const double *total, size_t n, 
 	return 0;
 }
 
+static void
+take_sums(double **sums, uint64_t *sums_dim, double *total, uint64_t dim)
+{
+	free(*sums);
+	*sums = total;
+	*sums_dim = dim;
+}
+
 int
 tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_err *err)
 {
@@ -51,7 +60,7 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 	uint64_t tokens;
 	double *total;
 
-	if (s->kind != TC_STAT_SQ && s->kind != TC_STAT_HESSIAN)
+	if (s->kind != TC_STAT_SQ && s->kind != TC_STAT_ABS && s->kind != TC_STAT_HESSIAN)
 		return 0;
 	if (s->block != m->block)
 		tc_measures_clear(m);
@@ -67,9 +76,10 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 		free(total);
 		return r;
 	}
-	free(at->squares);
-	at->squares = total;
-	at->squares_dim = s->dim;
+	if (s->kind == TC_STAT_SQ)
+		take_sums(&at->squares, &at->squares_dim, total, s->dim);
+	else
+		take_sums(&at->magnitudes, &at->magnitudes_dim, total, s->dim);
 	return 0;
 }
 
@@ -84,9 +94,12 @@ tc_measures_of(struct tc_measures *m, const struct tc_tensor *t, const struct tc
 	*stale = false;
 	if (!at || t->bias || t->block != m->block)
 		return 0;
-	if ((at->squares && at->squares_dim != cols) || (at->hessian && at->hessian_dim != cols))
+	if ((at->squares && at->squares_dim != cols) || (at->magnitudes && at->magnitudes_dim != cols) ||
+	    (at->hessian && at->hessian_dim != cols))
 		return tc_fail(err, TC_DATA, "%s: the statistics of its site are of another model", t->name);
 	in->squares = at->squares;
+	in->magnitudes = at->magnitudes;
+	in->hessian = at->hessian;
 	*stale = at->stale;
 	if (q->needs != TC_NEEDS_HESSIAN || !at->hessian)
 		return 0;

@@ -41,11 +41,17 @@ struct tc_quant_input {
 	/* Of the calibration tokens at the site that w reads; NULL where not
 	 * known: */
 	const double *squares;      /* [cols]: sum of squares of each input */
+	const double *magnitudes;   /* [cols]: sum of its |x| */
+	const float *hessian;       /* sum of x x^T: lower triangle, row by row */
 	const struct tc_factor *factor; /* of their Hessian, as the options ask for it */
 	const float *fisher;        /* [rows][cols]: squared gradients, or NULL */
 };
 
-enum tc_quant_needs { TC_NEEDS_NOTHING, TC_NEEDS_HESSIAN };
+enum tc_quant_needs {
+	TC_NEEDS_NOTHING,
+	TC_NEEDS_HESSIAN,    /* factored */
+	TC_NEEDS_MAGNITUDES  /* and the Hessian; squares serve for either */
+};
 
 struct tc_quantizer {
 	const char *name;
@@ -63,6 +69,7 @@ struct tc_quantizer {
 extern const struct tc_quantizer tc_quantizers[];
 const struct tc_quantizer *tc_quantizer_find(const char *name);
 
+int tc_awq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_rtn_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_opt_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;

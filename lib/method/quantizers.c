@@ -12,6 +12,7 @@ const struct tc_quantizer tc_quantizers[] = {
 	{ "nf3", "quantiles of the normal distribution, 3 bits", TC_NEEDS_NOTHING, 3, 3, 0, tc_nf3_run },
 	{ "lloyd", "levels learned for each tensor", TC_NEEDS_NOTHING, 2, 8, 0, tc_lloyd_run },
 	{ "hqq", "minima fitted to most weights, no data", TC_NEEDS_NOTHING, 1, 8, 1 << TC_ZERO_MIN, tc_hqq_run },
+	{ "awq", "weights of large inputs made larger, ranges clipped", TC_NEEDS_MAGNITUDES, 1, 8, ANY_ZERO, tc_awq_run },
 	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, 1, 8, ANY_ZERO, tc_gptq_run },
 	{ 0 }
 };
