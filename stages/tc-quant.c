@@ -162,7 +162,7 @@ print_keep(const void *field, char *buf, size_t size)
 
 #define FIELD(f) offsetof(struct args, f)
 static const struct tc_option options[] = {
-	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|gptq",
+	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|awq|gptq",
 	  .help = "how weights are quantized (default rtn, round to nearest)" },
 	{ .name = "bits", .type = TC_OPT_COUNT, .offset = FIELD(bits), .arg = "B", .min = 1, .max = 8,
 	  .help = "bits per code, 1 to 8 (default 4, or those of the method)" },
@@ -317,7 +317,8 @@ derive_methods(struct args *a, struct tc_err *err)
 	compensates = a->quantizer->needs == TC_NEEDS_HESSIAN;
 	if ((a->act_order || a->static_groups || !isnan(a->damp) || a->grid) && !compensates)
 		return tc_fail(err, TC_USAGE, "--grid, --act-order, --static-groups and --damp go with --method gptq");
-	a->grids = compensates ? tc_quantizer_find(a->grid ? a->grid : "rtn") : a->quantizer;
+	/* Nothing is measured where the embedding is read. */
+	a->grids = a->quantizer->needs ? tc_quantizer_find(a->grid ? a->grid : "rtn") : a->quantizer;
 	if (strcmp(a->scale, "u8") == 0 && !a->quantizer->fitter)
 		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", a->quantizer->name);
 	if (a->mse && strcmp(a->grids->name, "rtn") != 0)
@@ -451,7 +452,8 @@ pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 	struct tc_pass p = { quantize_tensor, notice, a, a->common.strip };
 	struct tc_sequential s = {
 		.pool = a->cli->pool,
-		.hessian = a->quantizer->needs == TC_NEEDS_HESSIAN,
+		.hessian = a->quantizer->needs != TC_NEEDS_NOTHING,
+		.magnitudes = a->quantizer->needs == TC_NEEDS_MAGNITUDES,
 		.by_layer = a->order && strcmp(a->order, "layer") == 0,
 		.spill = spill,
 		.progress = say_block,

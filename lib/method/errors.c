@@ -4,155 +4,113 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/kernel.h"
+#include "method/output_error.h"
 #include "tensor/input_op.h"
 
-enum { ROWS = 64 };  /* that meet a panel of the Hessian together */
+enum { ROWS = 32 };  /* that a thread takes together */
 
-/* Of D and of W. */
-enum { ERROR, NORM, SUMS };
+/* Of D and of W, by squares and by the Hessian. */
+enum { ERROR, NORM, SIDES };
+enum { BY_SQUARES, BY_HESSIAN, WAYS };
 
 struct job {
 	const struct tc_quant_input *in;
 	const struct tc_tensor *q;
-	size_t cols, panels;
-	size_t row0, rows;       /* those in hand: */
-	float *x;                /* [SUMS][rows][cols] */
-	double (*row_sum)[SUMS]; /* [ROWS], by the squares */
-	/* with a Hessian: */
-	float *panel;            /* [threads][cols][nr] */
-	float *y;                /* [threads][SUMS * ROWS][nr] */
-	double (*panel_sum)[SUMS]; /* [panels], over all rows so far */
+	size_t rows, cols;
+	bool known[WAYS];
+	struct tc_output_error way[WAYS];
+	float *x;                  /* [threads][SIDES][ROWS][cols] */
+	double *sum[WAYS][SIDES];  /* [rows] */
 };
 
-static float *
-row_of(const struct job *j, int which, size_t r)
-{
-	return j->x + ((size_t)which * j->rows + r) * j->cols;
-}
-
 static void
-take_row(void *ctx, size_t r, int worker)
+read_row(const struct job *j, size_t r, float *d, float *w)
 {
-	const struct job *j = ctx;
-	float *d = row_of(j, ERROR, r), *w = row_of(j, NORM, r);
-	double sum[SUMS] = {0};
-
-	(void)worker;
-	tc_tensor_read_rows(j->in->w, j->row0 + r, 1, w);
-	tc_tensor_read_rows(j->q, j->row0 + r, 1, d);
+	tc_tensor_read_rows(j->in->w, r, 1, w);
+	tc_tensor_read_rows(j->q, r, 1, d);
 	if (j->in->op) {
 		const struct tc_input_ops ops = { 1, j->in->op, NULL };
 
 		tc_input_ops_inverse(&ops, j->cols, w);
 		tc_input_ops_inverse(&ops, j->cols, d);
 	}
-	for (size_t c = 0; c < j->cols; c++) {
-		double s = j->in->squares ? j->in->squares[c] : 0;
-
+	for (size_t c = 0; c < j->cols; c++)
 		d[c] = w[c] - d[c];
-		sum[ERROR] += s * (double)d[c] * (double)d[c];
-		sum[NORM] += s * (double)w[c] * (double)w[c];
-	}
-	memcpy(j->row_sum[r], sum, sizeof(sum));
-}
-
-/* x H x^T is twice x L x^T, L being the lower triangle of H with half of the
- * diagonal.  Columns c0.. of it, from row c0 on. */
-static void
-lower_panel(const struct job *j, size_t c0, float *panel)
-{
-	size_t nr = tc_kernels()->nr;
-
-	for (size_t i = c0; i < j->cols; i++, panel += nr) {
-		const float *h = j->in->hessian + i * (i + 1) / 2 + c0;
-		size_t n = tc_min(nr, i + 1 - c0);
-
-		memcpy(panel, h, n * sizeof(*panel));
-		memset(panel + n, 0, (nr - n) * sizeof(*panel));
-		if (i - c0 < nr)
-			panel[i - c0] /= 2;
-	}
 }
 
 static void
-meet_panel(void *ctx, size_t p, int worker)
+measure_rows(void *ctx, size_t i, int worker)
 {
 	const struct job *j = ctx;
-	size_t nr = tc_kernels()->nr, c0 = p * nr, n = tc_min(nr, j->cols - c0);
-	float *panel = j->panel + (size_t)worker * j->cols * nr, *y = j->y + (size_t)worker * SUMS * ROWS * nr;
+	size_t row0 = i * ROWS, rows = tc_min(ROWS, j->rows - row0);
+	float *x = j->x + (size_t)worker * SIDES * ROWS * j->cols;
 
-	lower_panel(j, c0, panel);
-	tc_kernels()->gemm(SUMS * j->rows, n, j->cols - c0, j->x + c0, j->cols, 1, panel, y, nr, 0, NULL);
-	for (int which = 0; which < SUMS; which++)
-		for (size_t r = 0; r < j->rows; r++, y += nr)
-			for (size_t c = 0; c < n; c++)
-				j->panel_sum[p][which] += 2 * (double)y[c] * (double)row_of(j, which, r)[c0 + c];
+	for (size_t r = 0; r < rows; r++)
+		read_row(j, row0 + r, x + r * j->cols, x + (ROWS + r) * j->cols);
+	for (int way = 0; way < WAYS; way++)
+		for (int side = 0; j->known[way] && side < SIDES; side++)
+			tc_output_error_add(&j->way[way], 0, j->cols, rows, x + (size_t)side * ROWS * j->cols, j->cols,
+			    j->sum[way][side] + row0);
 }
 
 static int
-allocate(struct job *j, size_t threads, struct tc_err *err)
+prepare(struct job *j, size_t threads, struct tc_err *err)
 {
-	size_t nr = tc_kernels()->nr;
+	struct tc_quant_input squares = *j->in, hessian = *j->in;
 
-	j->x = tc_alloc(SUMS * ROWS * j->cols, sizeof(*j->x), err);
-	j->row_sum = tc_alloc(ROWS, sizeof(*j->row_sum), err);
-	if (!j->x || !j->row_sum)
+	squares.hessian = NULL;
+	hessian.squares = NULL;
+	j->known[BY_SQUARES] = j->in->squares != NULL;
+	j->known[BY_HESSIAN] = j->in->hessian != NULL;
+	j->x = tc_alloc(threads * SIDES * ROWS, j->cols * sizeof(*j->x), err);
+	if (!j->x || (j->known[BY_SQUARES] && tc_output_error_open(&j->way[BY_SQUARES], &squares, err) < 0) ||
+	    (j->known[BY_HESSIAN] && tc_output_error_open(&j->way[BY_HESSIAN], &hessian, err) < 0))
 		return -1;
-	if (!j->in->hessian)
-		return 0;
-	j->panel = tc_alloc(threads * nr * j->cols, sizeof(*j->panel), err);
-	j->y = tc_alloc(threads * nr, SUMS * ROWS * sizeof(*j->y), err);
-	j->panel_sum = tc_zalloc(j->panels, sizeof(*j->panel_sum), err);
-	return j->panel && j->y && j->panel_sum ? 0 : -1;
+	for (int way = 0; way < WAYS; way++)
+		for (int side = 0; side < SIDES; side++) {
+			j->sum[way][side] = tc_zalloc(j->rows, sizeof(double), err);
+			if (!j->sum[way][side])
+				return -1;
+		}
+	return 0;
 }
 
-static void
-add(struct tc_output_error *o, size_t n, double (*sum)[SUMS])
+static struct tc_output_share
+share_of(const struct job *j, int way)
 {
-	for (size_t i = 0; i < n; i++) {
-		o->error2 += sum[i][ERROR];
-		o->norm2 += sum[i][NORM];
-	}
-}
+	struct tc_output_share o = { .known = j->known[way] };
 
-static void
-measure_output(struct job *j, struct tc_errors *e, struct tc_pool *pool)
-{
-	size_t rows = tc_tensor_rows(j->in->w);
-
-	for (; j->row0 < rows; j->row0 += ROWS) {
-		j->rows = tc_min(ROWS, rows - j->row0);
-		tc_pool_run(pool, j->rows, take_row, j);
-		add(&e->squares, j->rows, j->row_sum);
-		if (j->in->hessian)
-			tc_pool_run(pool, j->panels, meet_panel, j);
+	for (size_t r = 0; r < j->rows; r++) {
+		o.error2 += j->sum[way][ERROR][r];
+		o.norm2 += j->sum[way][NORM][r];
 	}
-	if (j->in->hessian)
-		add(&e->hessian, j->panels, j->panel_sum);
+	return o;
 }
 
 int
 tc_errors_measure(struct tc_errors *e, const struct tc_quant_input *in, const struct tc_tensor *q, struct tc_pool *pool,
     struct tc_err *err)
 {
-	size_t nr = tc_kernels()->nr, cols = tc_tensor_cols(in->w);
-	struct job j = { .in = in, .q = q, .cols = cols, .panels = (cols + nr - 1) / nr };
+	struct job j = { .in = in, .q = q, .rows = tc_tensor_rows(in->w), .cols = tc_tensor_cols(in->w) };
 	int r;
 
-	*e = (struct tc_errors){ .squares.known = in->squares != NULL, .hessian.known = in->hessian != NULL };
+	*e = (struct tc_errors){0};
 	if (tc_difference_measure(&e->weight, in->w, q, pool, err) < 0)
 		return -1;
 	if (!in->squares && !in->hessian)
 		return 0;
-	r = allocate(&j, (size_t)tc_pool_threads(pool), err);
-	if (r == 0)
-		measure_output(&j, e, pool);
+	r = prepare(&j, (size_t)tc_pool_threads(pool), err);
+	if (r == 0) {
+		tc_pool_run(pool, (j.rows + ROWS - 1) / ROWS, measure_rows, &j);
+		e->squares = share_of(&j, BY_SQUARES);
+		e->hessian = share_of(&j, BY_HESSIAN);
+	}
 	free(j.x);
-	free(j.row_sum);
-	free(j.panel);
-	free(j.y);
-	free(j.panel_sum);
+	for (int way = 0; way < WAYS; way++) {
+		tc_output_error_close(&j.way[way]);
+		for (int side = 0; side < SIDES; side++)
+			free(j.sum[way][side]);
+	}
 	return r;
 }
 
@@ -169,7 +127,7 @@ tc_errors_of_weights(const struct tc_errors *e)
 }
 
 double
-tc_errors_of_output(const struct tc_output_error *o)
+tc_errors_of_output(const struct tc_output_share *o)
 {
 	return o->known ? ratio(o->error2, o->norm2) : NAN;
 }

@@ -11,6 +11,7 @@ static void
 forget(struct tc_measure *m)
 {
 	free(m->squares);
+	free(m->magnitudes);
 	free(m->hessian);
 	tc_factor_free(&m->factor);
 	*m = (struct tc_measure){0};
@@ -80,11 +81,11 @@ take_hessian(struct tc_measure *m, uint64_t dim, const double *total, size_t n, 
 }
 
 static void
-take_squares(struct tc_measure *m, uint64_t dim, double *total)
+take_sums(double **sums, uint64_t *sums_dim, double *total, uint64_t dim)
 {
-	free(m->squares);
-	m->squares = total;
-	m->squares_dim = dim;
+	free(*sums);
+	*sums = total;
+	*sums_dim = dim;
 }
 
 static int
@@ -102,7 +103,7 @@ take_fisher(struct tc_gradients *g, const struct tc_stat *s, const double *total
 static bool
 is_taken(const struct tc_stat *s)
 {
-	return s->kind == TC_STAT_SQ || s->kind == TC_STAT_HESSIAN || (s->kind == TC_STAT_FISHER_WEIGHT && !s->bias);
+	return s->kind == TC_STAT_SQ || s->kind == TC_STAT_ABS || s->kind == TC_STAT_HESSIAN || (s->kind == TC_STAT_FISHER_WEIGHT && !s->bias);
 }
 
 int
@@ -136,10 +137,14 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 	if (rotated)
 		at->op = tc_rotation(m->compose, s->block, s->site, s->dim);
 	if (s->kind == TC_STAT_SQ && !rotated) {
-		take_squares(at, s->dim, total);
+		take_sums(&at->squares, &at->squares_dim, total, s->dim);
 		return 0;
 	}
-	/* Of rotated inputs squares say nothing. */
+	if (s->kind == TC_STAT_ABS && !rotated) {
+		take_sums(&at->magnitudes, &at->magnitudes_dim, total, s->dim);
+		return 0;
+	}
+	/* Of rotated inputs sums of each say nothing. */
 	r = s->kind == TC_STAT_HESSIAN ? take_hessian(at, s->dim, total, n, rotated ? &at->op : NULL, err) : 0;
 	free(total);
 	return r;
@@ -152,9 +157,11 @@ fill_site(struct tc_measure *at, const struct tc_quantizer *q, const struct tc_q
 	const struct tc_tensor *t = in->w;
 	size_t cols = tc_tensor_cols(t);
 
-	if ((at->squares && at->squares_dim != cols) || (at->hessian && at->hessian_dim != cols))
+	if ((at->squares && at->squares_dim != cols) || (at->magnitudes && at->magnitudes_dim != cols) ||
+	    (at->hessian && at->hessian_dim != cols))
 		return tc_fail(err, TC_DATA, "%s: the statistics of its site are of another model", t->name);
 	in->squares = at->squares;
+	in->magnitudes = at->magnitudes;
 	in->op = at->op.block > 0 ? &at->op : NULL;
 	in->hessian = at->hessian;
 	*stale = at->stale;

@@ -7,9 +7,9 @@
 #include "stream/record.h"
 
 struct tc_measure {
-	double *squares;         /* [dim] or NULL */
+	double *squares, *magnitudes; /* [dim] or NULL: sums */
 	float *hessian;          /* packed lower triangle, or NULL */
-	uint64_t squares_dim, hessian_dim;
+	uint64_t squares_dim, magnitudes_dim, hessian_dim;
 	struct tc_input_op op;   /* after which it was measured; block 0: none */
 	bool stale;              /* a weight upstream changed since */
 	struct tc_factor factor; /* of the Hessian, when it was asked for */

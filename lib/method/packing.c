@@ -146,3 +146,25 @@ tc_packing_free(struct tc_packing *p)
 	free(p->bad);
 	*p = (struct tc_packing){0};
 }
+
+int
+tc_quantized_scale_input(struct tc_quantized *q, const float *by, struct tc_err *err)
+{
+	struct tc_quantized scaled = { .t = q->t };
+	size_t cols = tc_tensor_cols(&q->t);
+	uint16_t *to;
+
+	if (q->t.nops == TC_INPUT_OPS_MAX)
+		return tc_fail(err, TC_DATA, "%s: too many input ops", q->t.name);
+	scaled.t.op[scaled.t.nops++] = (struct tc_input_op){ .kind = TC_OP_SCALE };
+	if (tc_tensor_layout(&scaled.t, err) < 0 || allocate(&scaled, err) < 0)
+		return -1;
+	for (int i = 0; i < q->t.nparts; i++)
+		memcpy((void *)tc_tensor_part(&scaled.t, q->t.part[i].name)->data, q->t.part[i].data, q->t.part[i].size_bytes);
+	to = (void *)tc_tensor_part(&scaled.t, "input_scale")->data;
+	for (size_t c = 0; c < cols; c++)
+		to[c] = tc_f16_from_f32(by[c]);
+	tc_quantized_free(q);
+	*q = scaled;
+	return 0;
+}

@@ -37,4 +37,8 @@ void tc_packing_table(struct tc_packing *p, const float *table);
 int tc_packing_finish(struct tc_packing *p, struct tc_quantized *q, struct tc_err *err) TC_MUST_CHECK;
 void tc_packing_free(struct tc_packing *p);
 
+/* *q with an input op more: its input is multiplied by by[cols], numbers that f16
+ * holds, and what q has multiplies the result.  On failure q is as it was. */
+int tc_quantized_scale_input(struct tc_quantized *q, const float *by, struct tc_err *err) TC_MUST_CHECK;
+
 #endif

@@ -53,12 +53,17 @@ struct tc_quant_input {
 	 * gone through op unless it is NULL; NULL where not known: */
 	const struct tc_input_op *op;
 	const double *squares;      /* [cols]: sum of squares of each input */
-	const float *hessian;       /* lower triangle, row by row */
+	const double *magnitudes;   /* [cols]: sum of its |x| */
+	const float *hessian;       /* sum of x x^T: lower triangle, row by row */
 	const struct tc_factor *factor; /* of their Hessian, as the options ask for it */
 	const float *fisher;        /* [rows][cols]: squared gradients, or NULL */
 };
 
-enum tc_quant_needs { TC_NEEDS_NOTHING, TC_NEEDS_HESSIAN };
+enum tc_quant_needs {
+	TC_NEEDS_NOTHING,
+	TC_NEEDS_HESSIAN,    /* factored */
+	TC_NEEDS_MAGNITUDES  /* and the Hessian; squares serve for either */
+};
 
 struct tc_fitter;
 
@@ -91,6 +96,7 @@ int tc_nf4_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct t
 int tc_nf3_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_lloyd_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_hqq_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_awq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -12,6 +12,7 @@ const struct tc_quantizer tc_quantizers[] = {
 	{ "nf3", "quantiles of the normal distribution, 3 bits", TC_NEEDS_NOTHING, false, 3, 3, 0, tc_nf3_fitter, NULL },
 	{ "lloyd", "levels learned for each tensor", TC_NEEDS_NOTHING, true, 2, 8, 0, tc_lloyd_fitter, NULL },
 	{ "hqq", "minima fitted to most weights, no data", TC_NEEDS_NOTHING, false, 1, 8, 1 << TC_ZERO_MIN, tc_hqq_fitter, NULL },
+	{ "awq", "weights of large inputs made larger, ranges clipped", TC_NEEDS_MAGNITUDES, false, 1, 8, ANY_ZERO, NULL, tc_awq_run },
 	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, false, 1, 8, ANY_ZERO, NULL, tc_gptq_run },
 	{ 0 }
 };

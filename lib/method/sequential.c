@@ -62,7 +62,7 @@ start(struct run *r, struct tc_err *err)
 	for (size_t i = 0; i < r->nseq; i++)
 		tokens += r->length[i];
 	r->gather = (struct tc_gather){ .pool = r->s->pool, 
-		.kind = { [TC_STAT_SQ] = !r->s->hessian, [TC_STAT_HESSIAN] = r->s->hessian } };
+		.kind = { [TC_STAT_SQ] = !r->s->hessian, [TC_STAT_HESSIAN] = r->s->hessian, [TC_STAT_ABS] = r->s->magnitudes } };
 	if (tc_exec_hidden_bytes(&r->forward.config, tokens, false, &size_bytes, err) < 0 ||
 	    r->s->spill(r->s->ctx, size_bytes, &o.spill, err) < 0)
 		return -1;

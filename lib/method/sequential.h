@@ -18,6 +18,7 @@ struct tc_sequential {
 	struct tc_pool *pool;
 	bool hessian;       /* measure Hessians, whose diagonal are the squares; else these alone */
 	bool by_layer;
+	bool magnitudes;    /* and the sums of |x| */
 	/* Says where hidden states of so many bytes go; the descriptor is closed
 	 * by the callee. */
 	int (*spill)(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err);
