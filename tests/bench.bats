@@ -104,3 +104,56 @@ stands_in() {
 	grep -qx 'calib: skipped: llama-imatrix is not on PATH' table
 	grep -qx 'demo, quantized: skipped: llama-quantize is not on PATH' table
 }
+
+@test "MB/s of tc-quant: a row each for pipe and file, whatever the machine" {
+	LAYERS=1 "$BENCH/quant" >table
+	[ "$(grep -cE '^(a pipe alone|rtn|nf4).* +[0-9]+ MB/s$' table)" -eq 7 ]
+}
+
+@test "gptq of a block: seconds, operations and memory" {
+	SEQUENCES=2 LENGTH=64 "$BENCH/gptq" >out
+	grep -qE '^2 x 64 tokens, 2 threads: [0-9.]+ s a block, [0-9]+ GFLOP/s; 24 blocks: [0-9.]+ minutes$' out
+	grep -qE 'peak memory [0-9]+ MB: .*Hessians of 2 sums' out
+}
+
+# A stand-in for tc-ppl: of b bits a linear weight, nll 3 + w + 1/b in window w
+# of 4, and a little more in every other window.
+ppl_stands_in() {
+	mkdir -p stubs
+	cat >stubs/tc-ppl <<-'END'
+		#!/usr/bin/env bash
+		while [ "$1" != --result ]; do [[ $1 != *.tcs ]] || model=$1; shift; done
+		tc-ls "$model" --json | jq '.ledger | .bits_per_weight.linear as $b
+			| [range(4) | 3 + . + 1 / $b + . % 2 / $b / 10] as $nll
+			| {measured: {windows_nll: $nll, windows_scored: [1, 1, 1, 3], ppl: ($nll | add / 4 | exp), model_bytes, bits_per_weight}}' >"$2"
+	END
+	chmod +x stubs/tc-ppl
+	export PATH=$PWD/stubs:$PATH
+}
+
+@test "the table of methods: differences to the row that a row names, and the order" {
+	ppl_stands_in
+	export TC_SHARED=$PWD OUT=$PWD/results
+	SET=ladder ROWS='^int4 g(16|32)' "$BENCH/methods" >table
+	[ "$(grep -c '^| int4' table)" -eq 4 ]
+	# 1/6 - 1/16 and, in windows 1 and 3 with 4 of 6 predictions, a tenth of that
+	near "$(sed -n 's/^| int4 g16, f16 minimum .*| +\([0-9.]*\) \[.*/\1/p' table)" "$(jq -n '(1/6 - 1/16) * (1 + 0.4 / 6)')" 1e-3
+	grep -qE '^\| int4 g16, searched \| .*\| int4 g16, f16 minimum \| [0-9.]+ \| 0 \[0, 0\] \|$' table
+	grep -q '^Best first, eval.txt: int4 g16.* · int4 g32, f16 minimum\.$' table
+	# what is there is not measured again
+	[ "$(ls results | wc -l)" -eq 5 ]
+	touch -d '1 hour ago' results/*
+	SET=ladder ROWS='^int4 g(16|32)' "$BENCH/methods" | cmp - table
+	[ -z "$(find results -newermt '-30 minutes' -type f)" ]
+	# without the texts, or the model, a section is left out
+	SET=smollm2 "$BENCH/methods" >table
+	[ "$(grep -c 'skipped' table)" -eq 2 ]
+}
+
+@test "the table of methods: draws of calibration" {
+	ppl_stands_in
+	export TC_SHARED=$PWD DRAWS="0 32"
+	SET=demo ROWS='^opt asym 4 g32, calibrated' "$BENCH/methods" >table
+	grep -qE '^\| opt asym 4 g32, calibrated \|.*\| 0 \[0, 0\] \| 0 ± 0 \|$' table
+	grep -q '| over 2 draws |$' table
+}
