@@ -592,6 +592,29 @@ sum_squares(size_t n, const float *x)
 	return sum;
 }
 
+static void
+least_rows(size_t n, const float *y, float *least, int32_t *row)
+{
+	vf low[NV];
+	vi at[NV];
+
+	UNROLL for (int v = 0; v < NV; v++) {
+		low[v] = load(y + v * W);
+		at[v] = (vi){0};
+	}
+	for (size_t k = 1; k < n; k++)
+		UNROLL for (int v = 0; v < NV; v++) {
+			vf x = load(y + k * NR + (size_t)v * W);
+			vi less = x < low[v];
+
+			low[v] = min_of(x, low[v]);
+			at[v] = (at[v] & ~less) | (((vi){0} + (int32_t)k) & less);
+		}
+	for (int v = 0; v < NV; v++)
+		store(least + v * W, low[v]);
+	memcpy(row, at, sizeof(at));
+}
+
 #include "kernel/gradient.h"
 
 #ifndef OWN_PRODUCTS
@@ -643,6 +666,7 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.squares = squares,
 	.add_squares = add_squares,
 	.sum_squares = sum_squares,
+	.least = least_rows,
 	.rms_norm_grad = rms_norm_grad,
 	.layer_norm_grad = layer_norm_grad,
 	.silu_mul_grad = silu_mul_grad,

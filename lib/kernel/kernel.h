@@ -130,6 +130,9 @@ struct tc_kernels {
 	void (*squares)(size_t n, const float *x, float *y);   /* y = x^2 */
 	void (*add_squares)(size_t n, const float *x, double *y); /* y += x^2, in double */
 	double (*sum_squares)(size_t n, const float *x);       /* in double, on one kind always in the same order */
+	/* Of each column of y[n][nr], n > 0, the least number and the first row
+	 * that has it; least[nr], row[nr]. */
+	void (*least)(size_t n, const float *y, float *least, int32_t *row);
 
 	/* Gradients: dy is of the output, dx of the input.  What belongs to a
 	 * weight, dw and db, is added to what is there.
