@@ -8,9 +8,12 @@
 #include "cli/spill.h"
 #include "kernel/kernel.h"
 #include "method/measures.h"
+#include "method/pq.h"
 #include "method/sequential.h"
+#include "stream/hold.h"
 
-enum { DEFAULT_BITS = 4 };
+enum { DEFAULT_BITS = 4, DEFAULT_GROUP = 128, PQ_BITS = 8, PQ_VECTOR = 8 };
+#define GROUP_UNSET (TC_GROUP_TENSOR - 1)
 
 /* What happens to the embedding or the head. */
 struct edge {
@@ -28,9 +31,13 @@ struct args {
 	bool sequential, act_order, static_groups;
 	double damp;
 	int64_t block;
+	int64_t vector, codebooks;
+	const char *book;
 	/* derived */
 	const struct tc_quantizer *quantizer, *edges; /* of the embedding and the head */
-	struct tc_quant_options quant;
+	struct tc_quant_options quant, edge_quant;
+	struct tc_pq_book books[TC_ROLES]; /* by role, or the first for all */
+	struct tc_hold hold;        /* every record, where books are learned first */
 	struct tc_measures measures;
 	bool told_stale;
 	struct tc_quantized out;    /* of the tensor in hand */
@@ -68,7 +75,7 @@ print_group(const void *field, char *buf, size_t size)
 
 	if (group == TC_GROUP_ROW || group == TC_GROUP_TENSOR)
 		snprintf(buf, size, "%s", group == TC_GROUP_ROW ? "row" : "tensor");
-	else
+	else if (group != GROUP_UNSET)
 		snprintf(buf, size, "%llu", (unsigned long long)group);
 }
 
@@ -103,12 +110,12 @@ print_edge(const void *field, char *buf, size_t size)
 
 #define FIELD(f) offsetof(struct args, f)
 static const struct tc_option options[] = {
-	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|gptq",
+	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|gptq|pq",
 	  .help = "how weights are quantized (default rtn, round to nearest)" },
 	{ .name = "bits", .type = TC_OPT_COUNT, .offset = FIELD(bits), .arg = "B", .min = 1, .max = 8,
-	  .help = "bits per code, 1 to 8 (default 4, or those of the method)" },
+	  .help = "bits per code, 1 to 8 (default 4, 8 with pq, or those of the method)" },
 	{ .name = "group", .type = TC_OPT_CALL, .offset = FIELD(group), .arg = "G", .parse = parse_group, .print = print_group,
-	  .help = "inputs that share a scale: a number, row, or tensor (default 128)" },
+	  .help = "inputs that share a scale: a number, row, or tensor (default 128; tensor with pq)" },
 	{ .name = "sym", .type = TC_OPT_FLAG, .offset = FIELD(sym),
 	  .help = "levels around zero, no zero point" },
 	{ .name = "asym", .type = TC_OPT_FLAG, .offset = FIELD(asym),
@@ -133,6 +140,12 @@ static const struct tc_option options[] = {
 	  .help = "gptq: share of its mean added to the Hessian's diagonal (default 0.01)" },
 	{ .name = "block", .type = TC_OPT_COUNT, .offset = FIELD(block), .arg = "N", .role = TC_OPT_FREE, .min = 1, .max = 4096,
 	  .help = "gptq: inputs that are made up for together; changes no bit (default 128)" },
+	{ .name = "vector", .type = TC_OPT_COUNT, .offset = FIELD(vector), .arg = "V", .min = 2, .max = TC_VECTOR_MAX,
+	  .help = "pq: weights that a code stands for, 2 to 16 (default 8)" },
+	{ .name = "codebooks", .type = TC_OPT_COUNT, .offset = FIELD(codebooks), .arg = "N", .min = 1, .max = TC_STAGES_MAX,
+	  .help = "pq: codes of a vector, 1 or 2, the second of what the first leaves over (default 1)" },
+	{ .name = "book", .type = TC_OPT_NAME, .offset = FIELD(book), .arg = "WHOSE", .names = "tensor|role|model",
+	  .help = "pq: what shares a codebook, a tensor, a role's tensors or all (default tensor)" },
 	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
 	  .min = 1 << 20, .max = 0x1p62, .help = "most bytes of hidden states in memory, K M G T may follow" },
 	{ .type = TC_OPT_END }
@@ -167,17 +180,34 @@ check_bits(const struct tc_quantizer *q, const char *option, int64_t bits, struc
 	return tc_fail(err, TC_USAGE, "%s: %s has %d to %d bits", option, q->name, q->bits_min, q->bits_max);
 }
 
-/* Asked for, or the method's nearest to the default; the provenance says it. */
+/* What was not asked for is the method's; the provenance says it. */
 static int
-derive_bits(struct args *a, struct tc_err *err)
+derive_defaults(struct args *a, struct tc_err *err)
+{
+	const struct tc_quantizer *q = a->quantizer;
+	bool vectors = q->needs == TC_NEEDS_VECTORS;
+	int bits = vectors ? PQ_BITS : DEFAULT_BITS;
+
+	if (!vectors && (a->vector != TC_UNSET || a->codebooks != TC_UNSET || a->book))
+		return tc_fail(err, TC_USAGE, "--vector, --codebooks and --book go with --method pq");
+	if (a->group == GROUP_UNSET)
+		a->group = vectors ? TC_GROUP_TENSOR : DEFAULT_GROUP;
+	if (a->bits == TC_UNSET)
+		a->bits = bits < q->bits_min ? q->bits_min : bits > q->bits_max ? q->bits_max : bits;
+	if (vectors && a->vector == TC_UNSET)
+		a->vector = PQ_VECTOR;
+	if (vectors && a->codebooks == TC_UNSET)
+		a->codebooks = 1;
+	if (vectors && !a->book)
+		a->book = "tensor";
+	return tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err);
+}
+
+static int
+derive_bits(const struct args *a, struct tc_err *err)
 {
 	const struct tc_quantizer *q = a->quantizer;
 
-	if (a->bits == TC_UNSET) {
-		a->bits = DEFAULT_BITS < q->bits_min ? q->bits_min : DEFAULT_BITS > q->bits_max ? q->bits_max : DEFAULT_BITS;
-		if (tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err) < 0)
-			return -1;
-	}
 	if (check_bits(q, "bits", a->bits, err) < 0 ||
 	    (a->embed.bits && check_bits(a->edges, "embed", a->embed.bits, err) < 0) ||
 	    (a->head.bits && check_bits(a->edges, "head", a->head.bits, err) < 0))
@@ -193,7 +223,7 @@ derive_zero(const struct args *a, enum tc_zero *zero, struct tc_err *err)
 	const bool asked[TC_ZEROS] = { a->sym, a->asym, a->fmin };
 	unsigned zeros = a->quantizer->zeros;
 
-	*zero = zeros >> TC_ZERO_INT & 1 ? TC_ZERO_INT : TC_ZERO_MIN;   /* a codebook has none */
+	*zero = zeros == 1 << TC_ZERO_MIN ? TC_ZERO_MIN : TC_ZERO_INT;   /* a codebook has none */
 	for (int z = 0; z < TC_ZEROS; z++) {
 		if (asked[z] && !(zeros >> z & 1))
 			return tc_fail(err, TC_USAGE, "--%s does not go with --method %s", option[z], a->quantizer->name);
@@ -206,6 +236,7 @@ derive_zero(const struct args *a, enum tc_zero *zero, struct tc_err *err)
 static int
 derive(struct args *a, struct tc_err *err)
 {
+	uint64_t edge_group = a->group == GROUP_UNSET ? DEFAULT_GROUP : a->group;
 	enum tc_zero zero;
 
 	if (a->sym + a->asym + a->fmin > 1)
@@ -213,11 +244,12 @@ derive(struct args *a, struct tc_err *err)
 	if (a->levels && !a->sym)
 		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
 	a->quantizer = tc_quantizer_find(a->method);
-	/* Nothing is measured where the embedding is read. */
-	a->edges = a->quantizer->needs == TC_NEEDS_HESSIAN ? tc_quantizer_find("rtn") : a->quantizer;
+	/* Nothing is measured where the embedding is read, and no bits are to
+	 * spare there for vectors. */
+	a->edges = a->quantizer->needs ? tc_quantizer_find("rtn") : a->quantizer;
 	if ((a->act_order || a->static_groups || !isnan(a->damp)) && a->quantizer->needs != TC_NEEDS_HESSIAN)
 		return tc_fail(err, TC_USAGE, "--act-order, --static-groups and --damp go with --method gptq");
-	if (derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
+	if (derive_defaults(a, err) < 0 || derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
 		return -1;
 	a->quant = (struct tc_quant_options){
 		.bits = (int)a->bits,
@@ -229,7 +261,11 @@ derive(struct args *a, struct tc_err *err)
 		.act_order = a->act_order,
 		.static_groups = a->static_groups,
 		.block = (int)a->block,
+		.vector = (int)a->vector,
+		.stages = (int)a->codebooks,
 	};
+	a->edge_quant = a->quant;
+	a->edge_quant.group = edge_group;
 	return 0;
 }
 
@@ -245,28 +281,59 @@ chosen(const struct args *a, const struct tc_tensor *t, int *bits)
 	return true;
 }
 
+static bool
+shares_books(const struct args *a)
+{
+	return a->book && strcmp(a->book, "tensor") != 0;
+}
+
+/* The codebook that t shares; NULL: none. */
+static struct tc_pq_book *
+shared_book(struct args *a, const struct tc_tensor *t)
+{
+	if (!shares_books(a) || t->block < 0)
+		return NULL;
+	return &a->books[strcmp(a->book, "role") == 0 ? t->role : 0];
+}
+
+/* Whether t is to be quantized, and how: 1, 0, -1. */
+static int
+plan(struct args *a, const struct tc_tensor *t, const struct tc_quantizer **quantizer, struct tc_quant_options *o,
+    struct tc_quant_input *in, struct tc_err *err)
+{
+	bool stale;
+
+	*quantizer = t->block < 0 ? a->edges : a->quantizer;
+	*o = t->block < 0 ? a->edge_quant : a->quant;
+	*in = (struct tc_quant_input){ .w = t, .book = shared_book(a, t) };
+	if (!chosen(a, t, &o->bits) || !tc_select_matches(&a->common.include, &a->common.exclude, t->name))
+		return 0;
+	if (t->format.encoding != TC_DENSE && !a->requantize)
+		return tc_fail(err, TC_DATA, "%s: is quantized already", t->name);
+	if (tc_tensor_check_finite(t, err) < 0)
+		return -1;
+	if (tc_measures_of(&a->measures, t, *quantizer, o, in, &stale, err) < 0)
+		return -1;
+	if (stale && !a->told_stale)
+		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed (--sequential measures anew)", t->name);
+	a->told_stale |= stale;
+	return 1;
+}
+
 /* One tensor in, one tensor out; everything else passes through. */
 static int
 quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, struct tc_err *err)
 {
 	struct args *a = ctx;
-	const struct tc_quantizer *quantizer = in->block < 0 ? a->edges : a->quantizer;
-	struct tc_quant_input input = { .w = in };
-	struct tc_quant_options o = a->quant;
-	bool stale;
+	const struct tc_quantizer *quantizer;
+	struct tc_quant_input input;
+	struct tc_quant_options o;
+	int planned;
 
 	tc_quantized_free(&a->out);
-	if (!chosen(a, in, &o.bits) || !tc_select_matches(&a->common.include, &a->common.exclude, in->name))
-		return 0;
-	if (in->format.encoding != TC_DENSE && !a->requantize)
-		return tc_fail(err, TC_DATA, "%s: is quantized already", in->name);
-	if (tc_tensor_check_finite(in, err) < 0)
-		return -1;
-	if (tc_measures_of(&a->measures, in, quantizer, &o, &input, &stale, err) < 0)
-		return -1;
-	if (stale && !a->told_stale)
-		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed (--sequential measures anew)", in->name);
-	a->told_stale |= stale;
+	planned = plan(a, in, &quantizer, &o, &input, err);
+	if (planned <= 0)
+		return planned;
 	if (quantizer->run(&o, &input, &a->out, a->cli->pool, err) < 0)
 		return -1;
 	*out = a->out.t;
@@ -281,6 +348,43 @@ notice(void *ctx, const struct tc_record *r, struct tc_err *err)
 	struct args *a = ctx;
 
 	return r->kind == TC_KIND_STAT ? tc_measures_take(&a->measures, r, err) : 0;
+}
+
+/* Vectors of a tensor that shares a codebook. */
+static int
+gather_tensor(struct args *a, const struct tc_tensor *t, struct tc_err *err)
+{
+	const struct tc_quantizer *quantizer;
+	struct tc_quant_input in;
+	struct tc_quant_options o;
+	int planned = plan(a, t, &quantizer, &o, &in, err);
+
+	if (planned <= 0 || !in.book)
+		return planned;
+	tc_cli_progress(a->cli, "%s: vectors", t->name);
+	return tc_pq_gather(in.book, &o, &in, a->cli->pool, err);
+}
+
+/* Takes the whole model in hand, for codebooks of several tensors. */
+static int
+learn_books(struct args *a, struct tc_source *source, struct tc_err *err)
+{
+	struct tc_record r;
+	int got;
+
+	while ((got = tc_source_next(source, &r, err)) > 0) {
+		if (tc_hold_add(&a->hold, &r, source->mapped, err) < 0)
+			return -1;
+		if (!a->sequential && notice(a, &r, err) < 0)
+			return -1;
+		if (r.kind == TC_KIND_TENSOR && gather_tensor(a, &r.u.tensor, err) < 0)
+			return -1;
+	}
+	tc_measures_clear(&a->measures);
+	for (int i = 0; got == 0 && i < TC_ROLES; i++)
+		if (a->books[i].points.n > 0)
+			got = tc_pq_learn(&a->books[i], &a->quant, a->cli->pool, err);
+	return got;
 }
 
 static int
@@ -338,13 +442,22 @@ static int
 run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 {
 	struct tc_ledger ledger;
+	struct tc_held_source held;
+	struct tc_source *from = source;
 
 	a->requantize = came_quantized(&source->header);
 	if (a->requantize)
 		tc_cli_say(cli, "the checkpoint was %s before: its numbers are quantized anew", source->header.base_quantized);
-	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
-	    tc_cli_stream_out(cli, source, a->sequential || a->quantizer->needs ? tc_kernels_name() : "") < 0 ||
-	    pass(a, source, &ledger) < 0 ||
+	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0)
+		return -1;
+	if (shares_books(a)) {
+		if (learn_books(a, source, &cli->err) < 0)
+			return -1;
+		tc_hold_source(&a->hold, source, &held);
+		from = &held.s;
+	}
+	if (tc_cli_stream_out(cli, source, a->sequential || a->quantizer->needs ? tc_kernels_name() : "") < 0 ||
+	    pass(a, from, &ledger) < 0 ||
 	    tc_cli_stream_end(cli, source) < 0)
 		return -1;
 	if (a->done == 0 && a->common.include.n > 0)
@@ -356,16 +469,19 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = TC_UNSET, .group = 128,
-		.damp = NAN, .block = 128 };
+	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = TC_UNSET,
+		.group = GROUP_UNSET, .damp = NAN, .block = 128, .vector = TC_UNSET, .codebooks = TC_UNSET };
 	struct tc_source *source = NULL;
 	struct tc_cli cli;
 
 	tc_cli_begin(&cli, &stage, &a, argc, argv);
 	a.cli = &cli;
-	if (derive(&a, &cli.err) == 0 && tc_cli_model(&cli, 0, &source) == 0)
+	if (derive(&a, &cli.err) == 0 && (shares_books(&a) ? tc_cli_model_kept(&cli, 0, &source) : tc_cli_model(&cli, 0, &source)) == 0)
 		(void)!run(&cli, &a, source);
 	tc_quantized_free(&a.out);
+	for (int i = 0; i < TC_ROLES; i++)
+		tc_pq_book_free(&a.books[i]);
+	tc_hold_clear(&a.hold);
 	tc_measures_clear(&a.measures);
 	tc_source_close(source);
 	return tc_cli_end(&cli);

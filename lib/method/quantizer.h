@@ -26,6 +26,8 @@ struct tc_quant_options {
 	bool act_order;      /* inputs with the largest squares first */
 	bool static_groups;  /* grids of the weights as they came; act_order has them always */
 	int block;           /* inputs after which the rest is brought up to date */
+	/* TC_NEEDS_VECTORS: */
+	int vector, stages;  /* inputs that a code stands for, and codes that are added up */
 };
 
 /* A quantized tensor and the memory its parts lie in. */
@@ -43,9 +45,11 @@ struct tc_quant_input {
 	const double *squares;      /* [cols]: sum of squares of each input */
 	const struct tc_factor *factor; /* of their Hessian, as the options ask for it */
 	const float *fisher;        /* [rows][cols]: squared gradients, or NULL */
+	struct tc_pq_book *book;    /* TC_NEEDS_VECTORS: of several tensors; NULL: learn w's own */
 };
 
-enum tc_quant_needs { TC_NEEDS_NOTHING, TC_NEEDS_HESSIAN };
+/* The last two give numbers that are the kernels'. */
+enum tc_quant_needs { TC_NEEDS_NOTHING, TC_NEEDS_HESSIAN, TC_NEEDS_VECTORS };
 
 struct tc_quantizer {
 	const char *name;
@@ -69,6 +73,7 @@ int tc_opt_run(const struct tc_quant_options *o, const struct tc_quant_input *in
 int tc_nf4_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_nf3_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_lloyd_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_pq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_hqq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -13,6 +13,7 @@ const struct tc_quantizer tc_quantizers[] = {
 	{ "lloyd", "levels learned for each tensor", TC_NEEDS_NOTHING, 2, 8, 0, tc_lloyd_run },
 	{ "hqq", "minima fitted to most weights, no data", TC_NEEDS_NOTHING, 1, 8, 1 << TC_ZERO_MIN, tc_hqq_run },
 	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, 1, 8, ANY_ZERO, tc_gptq_run },
+	{ "pq", "a code for several weights, vectors learned by k-means", TC_NEEDS_VECTORS, 2, 8, 0, tc_pq_run },
 	{ 0 }
 };
 
