@@ -10,9 +10,12 @@
 #include "cli/spill.h"
 #include "kernel/kernel.h"
 #include "method/measures.h"
+#include "method/pq.h"
 #include "method/sequential.h"
+#include "stream/hold.h"
 
-enum { DEFAULT_BITS = 4, RESIDUAL_GROUP = 128 };
+enum { DEFAULT_BITS = 4, DEFAULT_GROUP = 128, PQ_BITS = 8, PQ_VECTOR = 8, RESIDUAL_GROUP = 128 };
+#define GROUP_UNSET (TC_GROUP_TENSOR - 1)
 #define MAX_KEPT_SHARE 0.1 /* beyond it numbers apart are no outliers, and cost more than their weights */
 
 /* What happens to the embedding or the head. */
@@ -38,6 +41,8 @@ struct args {
 	bool sequential, act_order, static_groups, mse;
 	double damp;
 	int64_t block;
+	int64_t vector, codebooks;
+	const char *book;
 	struct keep keep;
 	double clip_z;
 	bool rotate;
@@ -47,7 +52,9 @@ struct args {
 	struct tc_compose compose;
 	const struct tc_quantizer *quantizer;
 	const struct tc_quantizer *grids; /* whose, on which the quantizer rounds, or itself */
-	struct tc_quant_options quant;
+	struct tc_quant_options quant, edge_quant;
+	struct tc_pq_book books[TC_ROLES]; /* by role, or the first for all */
+	struct tc_hold hold;        /* every record, where they are looked at first */
 	struct tc_measures measures;
 	bool told_stale;
 	struct tc_quantized out;    /* of the tensor in hand */
@@ -86,7 +93,7 @@ print_group(const void *field, char *buf, size_t size)
 
 	if (group == TC_GROUP_ROW || group == TC_GROUP_TENSOR)
 		snprintf(buf, size, "%s", group == TC_GROUP_ROW ? "row" : "tensor");
-	else
+	else if (group != GROUP_UNSET)
 		snprintf(buf, size, "%llu", (unsigned long long)group);
 }
 
@@ -162,12 +169,12 @@ print_keep(const void *field, char *buf, size_t size)
 
 #define FIELD(f) offsetof(struct args, f)
 static const struct tc_option options[] = {
-	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|awq|gptq",
+	{ .name = "method", .type = TC_OPT_NAME, .offset = FIELD(method), .arg = "NAME", .names = "rtn|opt|nf4|nf3|lloyd|hqq|awq|gptq|pq",
 	  .help = "how weights are quantized (default rtn, round to nearest)" },
 	{ .name = "bits", .type = TC_OPT_COUNT, .offset = FIELD(bits), .arg = "B", .min = 1, .max = 8,
-	  .help = "bits per code, 1 to 8 (default 4, or those of the method)" },
+	  .help = "bits per code, 1 to 8 (default 4, 8 with pq, or those of the method)" },
 	{ .name = "group", .type = TC_OPT_CALL, .offset = FIELD(group), .arg = "G", .parse = parse_group, .print = print_group,
-	  .help = "inputs that share a scale: a number, row, or tensor (default 128)" },
+	  .help = "inputs that share a scale: a number, row, or tensor (default 128; tensor with pq)" },
 	{ .name = "sym", .type = TC_OPT_FLAG, .offset = FIELD(sym),
 	  .help = "levels around zero, no zero point" },
 	{ .name = "asym", .type = TC_OPT_FLAG, .offset = FIELD(asym),
@@ -200,6 +207,12 @@ static const struct tc_option options[] = {
 	  .help = "gptq: share of its mean added to the Hessian's diagonal (default 0.01)" },
 	{ .name = "block", .type = TC_OPT_COUNT, .offset = FIELD(block), .arg = "N", .role = TC_OPT_FREE, .min = 1, .max = 4096,
 	  .help = "gptq: inputs that are made up for together; changes no bit (default 128)" },
+	{ .name = "vector", .type = TC_OPT_COUNT, .offset = FIELD(vector), .arg = "V", .min = 2, .max = TC_VECTOR_MAX,
+	  .help = "pq: weights that a code stands for, 2 to 16 (default 8)" },
+	{ .name = "codebooks", .type = TC_OPT_COUNT, .offset = FIELD(codebooks), .arg = "N", .min = 1, .max = TC_STAGES_MAX,
+	  .help = "pq: codes of a vector, 1 or 2, the second of what the first leaves over (default 1)" },
+	{ .name = "book", .type = TC_OPT_NAME, .offset = FIELD(book), .arg = "WHOSE", .names = "tensor|role|model",
+	  .help = "pq: what shares a codebook, a tensor, a role's tensors or all (default tensor)" },
 	{ .name = "rotate", .type = TC_OPT_FLAG, .offset = FIELD(rotate),
 	  .help = "random signs and Hadamard transforms of the inputs, done online" },
 	{ .name = "keep", .type = TC_OPT_CALL, .offset = FIELD(keep), .arg = "WHAT", .parse = parse_keep, .print = print_keep,
@@ -253,20 +266,43 @@ check_bits(const struct tc_quantizer *q, const char *option, int64_t bits, struc
 	return tc_fail(err, TC_USAGE, "%s: %s has %d to %d bits", option, q->name, q->bits_min, q->bits_max);
 }
 
-/* Asked for, or the method's nearest to the default; the provenance says it. */
-static int
-derive_bits(struct args *a, struct tc_err *err)
+/* What bounds the bits and the zeros of the layers in blocks: gptq stores
+ * what its grids are. */
+static const struct tc_quantizer *
+coded(const struct args *a)
 {
-	const struct tc_quantizer *q = a->grids;
+	return a->quantizer->needs == TC_NEEDS_HESSIAN ? a->grids : a->quantizer;
+}
 
-	if (a->bits == TC_UNSET) {
-		a->bits = DEFAULT_BITS < q->bits_min ? q->bits_min : DEFAULT_BITS > q->bits_max ? q->bits_max : DEFAULT_BITS;
-		if (tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err) < 0)
-			return -1;
-	}
-	if (check_bits(q, "bits", a->bits, err) < 0 ||
-	    (a->embed.bits && check_bits(q, "embed", a->embed.bits, err) < 0) ||
-	    (a->head.bits && check_bits(q, "head", a->head.bits, err) < 0))
+/* What was not asked for is the method's; the provenance says it. */
+static int
+derive_defaults(struct args *a, struct tc_err *err)
+{
+	const struct tc_quantizer *q = coded(a);
+	bool vectors = q->needs == TC_NEEDS_VECTORS;
+	int bits = vectors ? PQ_BITS : DEFAULT_BITS;
+
+	if (!vectors && (a->vector != TC_UNSET || a->codebooks != TC_UNSET || a->book))
+		return tc_fail(err, TC_USAGE, "--vector, --codebooks and --book go with --method pq");
+	if (a->group == GROUP_UNSET)
+		a->group = vectors ? TC_GROUP_TENSOR : DEFAULT_GROUP;
+	if (a->bits == TC_UNSET)
+		a->bits = bits < q->bits_min ? q->bits_min : bits > q->bits_max ? q->bits_max : bits;
+	if (vectors && a->vector == TC_UNSET)
+		a->vector = PQ_VECTOR;
+	if (vectors && a->codebooks == TC_UNSET)
+		a->codebooks = 1;
+	if (vectors && !a->book)
+		a->book = "tensor";
+	return tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err);
+}
+
+static int
+derive_bits(const struct args *a, struct tc_err *err)
+{
+	if (check_bits(coded(a), "bits", a->bits, err) < 0 ||
+	    (a->embed.bits && check_bits(a->grids, "embed", a->embed.bits, err) < 0) ||
+	    (a->head.bits && check_bits(a->grids, "head", a->head.bits, err) < 0))
 		return -1;
 	return 0;
 }
@@ -277,22 +313,30 @@ derive_zero(const struct args *a, enum tc_zero *zero, struct tc_err *err)
 {
 	static const char *const option[TC_ZEROS] = { "sym", "asym", "fmin" };
 	const bool asked[TC_ZEROS] = { a->sym, a->asym, a->fmin };
-	unsigned zeros = a->grids->zeros;
+	unsigned zeros = coded(a)->zeros;
 
-	*zero = zeros >> TC_ZERO_INT & 1 ? TC_ZERO_INT : TC_ZERO_MIN;   /* a codebook has none */
+	*zero = zeros == 1 << TC_ZERO_MIN ? TC_ZERO_MIN : TC_ZERO_INT;   /* a codebook has none */
 	for (int z = 0; z < TC_ZEROS; z++) {
 		if (asked[z] && !(zeros >> z & 1))
 			return tc_fail(err, TC_USAGE, "--%s does not go with --%s %s", option[z],
-			    a->grids == a->quantizer ? "method" : "grid", a->grids->name);
+			    coded(a) == a->quantizer ? "method" : "grid", coded(a)->name);
 		if (asked[z])
 			*zero = (enum tc_zero)z;
 	}
 	return 0;
 }
 
+static bool
+shares_books(const struct args *a)
+{
+	return a->book && strcmp(a->book, "tensor") != 0;
+}
+
 static int
 derive_compose(struct args *a, struct tc_err *err)
 {
+	if (a->rotate && shares_books(a))
+		return tc_fail(err, TC_USAGE, "--book %s learns from weights before --rotate makes others of them", a->book);
 	if (a->rotate && a->keep.file)
 		return tc_fail(err, TC_USAGE, "--keep FILE names weights that --rotate makes others of");
 	a->compose = (struct tc_compose){
@@ -323,7 +367,7 @@ derive_methods(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", a->quantizer->name);
 	if (a->mse && strcmp(a->grids->name, "rtn") != 0)
 		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", a->grids->name);
-	if (a->weights && !a->grids->weighs)
+	if (a->weights && !a->grids->weighs && !a->quantizer->weighs)
 		return tc_fail(err, TC_USAGE, "--weights is for opt and lloyd: %s does not weigh errors", a->grids->name);
 	return 0;
 }
@@ -331,6 +375,7 @@ derive_methods(struct args *a, struct tc_err *err)
 static int
 derive(struct args *a, struct tc_err *err)
 {
+	uint64_t edge_group = a->group == GROUP_UNSET ? DEFAULT_GROUP : a->group;
 	enum tc_zero zero;
 
 	if (a->sym + a->asym + a->fmin > 1)
@@ -339,7 +384,7 @@ derive(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--order goes with --sequential");
 	if (a->levels && !a->sym)
 		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
-	if (derive_methods(a, err) < 0 || derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
+	if (derive_methods(a, err) < 0 || derive_defaults(a, err) < 0 || derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
 		return -1;
 	a->quant = (struct tc_quant_options){
 		.bits = (int)a->bits,
@@ -354,7 +399,11 @@ derive(struct args *a, struct tc_err *err)
 		.weights = weights_of(a),
 		.mse = a->mse,
 		.grid = a->grids,
+		.vector = (int)a->vector,
+		.stages = (int)a->codebooks,
 	};
+	a->edge_quant = a->quant;
+	a->edge_quant.group = edge_group;
 	return derive_compose(a, err);
 }
 
@@ -385,30 +434,54 @@ add_errors(struct args *a, const struct tc_quantizer *quantizer, const struct tc
 	return tc_errors_measure(&e, in, q, a->cli->pool, err) < 0 ? -1 : tc_errors_file_add(&a->errors_file, &row, &e, err);
 }
 
+/* The codebook that t shares; NULL: none. */
+static struct tc_pq_book *
+shared_book(struct args *a, const struct tc_tensor *t)
+{
+	if (!shares_books(a) || t->block < 0)
+		return NULL;
+	return &a->books[strcmp(a->book, "role") == 0 ? t->role : 0];
+}
+
+/* Whether t is to be quantized, and how: 1, 0, -1. */
+static int
+plan(struct args *a, const struct tc_tensor *t, const struct tc_quantizer **quantizer, struct tc_quant_options *o,
+    struct tc_quant_input *in, struct tc_err *err)
+{
+	bool stale;
+
+	*quantizer = t->block < 0 ? a->grids : a->quantizer;
+	*o = t->block < 0 ? a->edge_quant : a->quant;
+	*in = (struct tc_quant_input){ .w = t, .book = shared_book(a, t) };
+	if (!chosen(a, t, &o->bits) || !tc_select_matches(&a->common.include, &a->common.exclude, t->name))
+		return 0;
+	if (!tc_tensor_is_dense(t) && !a->requantize)
+		return tc_fail(err, TC_DATA, "%s: is quantized already", t->name);
+	if (tc_tensor_check_finite(t, err) < 0)
+		return -1;
+	if (tc_measures_of(&a->measures, *quantizer, o, in, &stale, err) < 0)
+		return -1;
+	if (stale && !a->told_stale)
+		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed%s", t->name,
+		    in->fisher ? "" : " (--sequential measures anew)");
+	a->told_stale |= stale;
+	return 1;
+}
+
 /* One tensor in, one tensor out; everything else passes through. */
 static int
 quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, struct tc_err *err)
 {
 	struct args *a = ctx;
-	/* Nothing is measured where the embedding is read. */
-	const struct tc_quantizer *quantizer = in->block < 0 ? a->grids : a->quantizer;
-	struct tc_quant_input input = { .w = in };
-	struct tc_quant_options o = a->quant;
-	bool stale;
+	const struct tc_quantizer *quantizer;
+	struct tc_quant_input input;
+	struct tc_quant_options o;
+	int planned;
 
 	tc_quantized_free(&a->out);
-	if (!chosen(a, in, &o.bits) || !tc_select_matches(&a->common.include, &a->common.exclude, in->name))
-		return 0;
-	if (in->format.encoding != TC_DENSE && !a->requantize)
-		return tc_fail(err, TC_DATA, "%s: is quantized already", in->name);
-	if (tc_tensor_check_finite(in, err) < 0)
-		return -1;
-	if (tc_measures_of(&a->measures, quantizer, &o, &input, &stale, err) < 0)
-		return -1;
-	if (stale && !a->told_stale)
-		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed%s", in->name,
-		    input.fisher ? "" : " (--sequential measures anew)");
-	a->told_stale |= stale;
+	planned = plan(a, in, &quantizer, &o, &input, err);
+	if (planned <= 0)
+		return planned;
 	if (tc_compose_run(&a->compose, quantizer, &o, &input, &a->out, a->cli->pool, err) < 0 ||
 	    (a->errors && add_errors(a, quantizer, &input, err) < 0))
 		return -1;
@@ -426,6 +499,43 @@ notice(void *ctx, const struct tc_record *r, struct tc_err *err)
 	if (r->kind != TC_KIND_STAT || (tc_stat_is_of_tensor(r->u.stat.kind) && !a->grids->weighs))
 		return 0;
 	return tc_measures_take(&a->measures, r, err);
+}
+
+/* Vectors of a tensor that shares a codebook. */
+static int
+gather_tensor(struct args *a, const struct tc_tensor *t, struct tc_err *err)
+{
+	const struct tc_quantizer *quantizer;
+	struct tc_quant_input in;
+	struct tc_quant_options o;
+	int planned = plan(a, t, &quantizer, &o, &in, err);
+
+	if (planned <= 0 || !in.book)
+		return planned;
+	tc_cli_progress(a->cli, "%s: vectors", t->name);
+	return tc_pq_gather(in.book, &o, &in, a->cli->pool, err);
+}
+
+/* Takes the whole model in hand, for codebooks of several tensors. */
+static int
+learn_books(struct args *a, struct tc_source *source, struct tc_err *err)
+{
+	struct tc_record r;
+	int got;
+
+	while ((got = tc_source_next(source, &r, err)) > 0) {
+		if (tc_hold_add(&a->hold, &r, source->mapped, err) < 0)
+			return -1;
+		if (!a->sequential && notice(a, &r, err) < 0)
+			return -1;
+		if (r.kind == TC_KIND_TENSOR && gather_tensor(a, &r.u.tensor, err) < 0)
+			return -1;
+	}
+	tc_measures_clear(&a->measures);
+	for (int i = 0; got == 0 && i < TC_ROLES; i++)
+		if (a->books[i].points.n > 0)
+			got = tc_pq_learn(&a->books[i], &a->quant, a->cli->pool, err);
+	return got;
 }
 
 static int
@@ -452,7 +562,7 @@ pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 	struct tc_pass p = { quantize_tensor, notice, a, a->common.strip };
 	struct tc_sequential s = {
 		.pool = a->cli->pool,
-		.hessian = a->quantizer->needs != TC_NEEDS_NOTHING,
+		.hessian = a->quantizer->needs == TC_NEEDS_HESSIAN || a->quantizer->needs == TC_NEEDS_MAGNITUDES,
 		.magnitudes = a->quantizer->needs == TC_NEEDS_MAGNITUDES,
 		.by_layer = a->order && strcmp(a->order, "layer") == 0,
 		.spill = spill,
@@ -493,14 +603,23 @@ static int
 run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 {
 	struct tc_ledger ledger;
+	struct tc_held_source held;
+	struct tc_source *from = source;
 
 	a->requantize = came_quantized(&source->header);
 	if (a->requantize)
 		tc_cli_say(cli, "the checkpoint was %s before: its numbers are quantized anew", source->header.base_quantized);
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
-	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0) ||
-	    tc_cli_stream_out(cli, source, a->sequential || a->quantizer->needs ? tc_kernels_name() : "") < 0 ||
-	    pass(a, source, &ledger) < 0 ||
+	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
+		return -1;
+	if (shares_books(a)) {
+		if (learn_books(a, source, &cli->err) < 0)
+			return -1;
+		tc_hold_source(&a->hold, source, &held);
+		from = &held.s;
+	}
+	if (tc_cli_stream_out(cli, source, a->sequential || a->quantizer->needs ? tc_kernels_name() : "") < 0 ||
+	    pass(a, from, &ledger) < 0 ||
 	    (a->errors && tc_errors_file_commit(&a->errors_file, &cli->err) < 0) ||
 	    tc_cli_stream_end(cli, source) < 0)
 		return -1;
@@ -513,17 +632,21 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = TC_UNSET, .group = 128,
-		.damp = NAN, .block = 128, .clip_z = NAN, .residual = TC_UNSET };
+	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = TC_UNSET,
+		.group = GROUP_UNSET, .damp = NAN, .block = 128, .clip_z = NAN, .residual = TC_UNSET, .vector = TC_UNSET,
+		.codebooks = TC_UNSET };
 	struct tc_source *source = NULL;
 	struct tc_cli cli;
 
 	tc_cli_begin(&cli, &stage, &a, argc, argv);
 	a.cli = &cli;
-	if (derive(&a, &cli.err) == 0 && tc_cli_model(&cli, 0, &source) == 0)
+	if (derive(&a, &cli.err) == 0 && (shares_books(&a) ? tc_cli_model_kept(&cli, 0, &source) : tc_cli_model(&cli, 0, &source)) == 0)
 		(void)!run(&cli, &a, source);
 	tc_errors_file_discard(&a.errors_file);
 	tc_quantized_free(&a.out);
+	for (int i = 0; i < TC_ROLES; i++)
+		tc_pq_book_free(&a.books[i]);
+	tc_hold_clear(&a.hold);
 	tc_measures_clear(&a.measures);
 	tc_spots_free(&a.keep.spots);
 	tc_source_close(source);

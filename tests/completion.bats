@@ -30,11 +30,11 @@ completes() {
 
 @test "bash completes values: names from the table, files where there are files" {
 	[ "$(completes tc-quant --method '')" = "$(tc-quant --method nothere demo 2>&1 | sed 's/.*one of //; s/, /\n/g')" ]
-	[ "$(completes tc-quant --scale '' | paste -sd ' ')" = 'f16 f32' ]
+	[ "$(completes tc-quant --scale '' | paste -sd ' ')" = 'f16 f32 u8' ]
 	[ "$(completes tc-quant --levels o)" = odd ]
 	# --scale=f3 is three words, or two before there is a value.
 	[ "$(completes tc-quant --scale = f3)" = f32 ]
-	[ "$(completes tc-quant --scale = | paste -sd ' ')" = 'f16 f32' ]
+	[ "$(completes tc-quant --scale = | paste -sd ' ')" = 'f16 f32 u8' ]
 	# Nothing offered means file names ...
 	(source <(tc-quant --completion bash) && complete -p tc-quant) | grep -q -- '-o default '
 	[ -z "$(completes tc-quant --output '')" ] && [ -z "$(completes tc-quant -o q)" ] && [ -z "$(completes tc-quant mod)" ] || return 1
@@ -64,7 +64,7 @@ completes() {
 		# Quotes are closed on each line.
 		! sed "s/'\\\\''//g" "_$stage" | awk -F "'" 'NF % 2 == 0' | grep . || return 1
 	done
-	grep -qF -- "--scale='[type of scales and minima (default f16)]:TYPE:(f16 f32)'" _tc-quant
+	grep -qF -- "--scale='[type of scales and minima, u8 in 8 bits (default f16)]:TYPE:(f16 f32 u8)'" _tc-quant
 	grep -qF -- "'(-o --output)'{-o+,--output=}'[write FILE" _tc-quant
 	if command -v zsh >/dev/null; then
 		for stage in $(stages); do zsh -n "_$stage"; done

@@ -63,7 +63,7 @@ formats() {
 
 @test "every method: pipes, tokens scored, the same bytes with 1 and 2 threads" {
 	ids 2 64 >ids.json
-	for method in rtn opt nf4 nf3 lloyd hqq; do
+	for method in rtn opt nf4 nf3 lloyd hqq pq; do
 		tc-quant "$TINY/llama" -q --method $method --group 16 --embed same --threads 1 -o one.tc
 		tc-import "$TINY/llama" | tc-quant -q --method $method --group 16 --embed same --threads 2 | cmp - one.tc
 		tc-ppl one.tc --ids ids.json --base "$TINY/llama" --json | jq -e '.kld < 1' >/dev/null || { echo $method; return 1; }
@@ -108,6 +108,70 @@ formats() {
 		4.131184895833333 --method nf4 --group 64 --scale u8
 		4.38281250 --group 32 --scale u8
 	END
+}
+
+@test "pq: vectors cost what their codes, scales and codebooks cost" {
+	while read -r want options; do
+		# shellcheck disable=SC2086
+		tc-quant demo -q --method pq $options -o q.tc
+		got=$(bits q.tc | cut -d' ' -f2)
+		near "$got" "$want" 1e-12 || { echo "$options: $got"; return 1; }
+	done <<-'END'
+		1.1459045410156250 --bits 8
+		3.0365295410156250 --vector 4 --codebooks 2 --bits 6
+		0.5403645833333333 --vector 16 --book model --group row
+		1.2682291666666667 --book role --group 128 --scale f32
+	END
+}
+
+@test "pq: codebooks of tensors, roles and the model; pipe, file and threads give the same bytes" {
+	ids 4 128 >ids.json
+	tc-calib "$TINY/llama" --ids ids.json -o c.tc
+	while read -r book own; do
+		options="-q --method pq --bits 6 --vector 2 --book $book"
+		# shellcheck disable=SC2086
+		{
+			tc-quant c.tc $options --threads 1 -o one.tc
+			tc-quant c.tc $options --threads 2 | cmp - one.tc
+			tc-quant $options <c.tc | cmp - one.tc
+			perl -e '$| = 1; syswrite STDOUT, $c while sysread STDIN, $c, 100' <c.tc | tc-quant $options | cmp - one.tc
+		}
+		[ "$(records one.tc | jq -r 'select(.format.encoding == "product") | .name' | wc -l)" -eq 21 ]
+		[ "$(records one.tc | jq -r 'select(.format.encoding == "product" and .codebook_of == null) | .name' | wc -l)" -eq "$own" ]
+		tc-ppl one.tc --ids ids.json --base "$TINY/llama" --json | jq -e '.kld < 1' >/dev/null || { echo "$book"; return 1; }
+	done <<-'END'
+		tensor 21
+		role 7
+		model 1
+	END
+	[ "$(records one.tc | jq -r '.codebook_of // empty' | sort -u)" = model.layers.0.self_attn.q_proj.weight ]
+}
+
+@test "pq: checkpoints as good as streams, calibration heeded, the dense model that comes of it the same" {
+	ids 4 128 >ids.json
+	tc-calib "$TINY/llama" --ids ids.json -o c.tc
+	for book in tensor role; do
+		tc-quant "$TINY/llama" -q --method pq --book $book -o plain.tc
+		tc-import "$TINY/llama" | tc-quant -q --method pq --book $book | cmp - plain.tc
+		tc-quant c.tc -q --method pq --book $book --codebooks 2 -o two.tc
+		tc-export two.tc -q -o dense-$book
+		[ "$(tc-ppl two.tc --ids ids.json --json | jq .ppl)" = "$(tc-ppl dense-$book --ids ids.json --json | jq .ppl)" ]
+		tc-quant c.tc -q --method pq --book $book -o weighted.tc
+		! cmp -s weighted.tc plain.tc
+	done
+	tc-quant c.tc -q --method pq --book role --codebooks 2 --sequential |
+	    tc-ppl --ids ids.json --base "$TINY/llama" --json | jq -e '.kld < 1'
+}
+
+@test "pq: the first chosen tensor carries what the others use; edges are rounded to nearest" {
+	tc-quant "$TINY/llama" -q --method pq --book model --exclude '*.self_attn.*' --head 8 --embed same -o q.tc
+	[ "$(records q.tc | jq -r '.codebook_of // empty' | sort -u)" = model.layers.0.mlp.gate_proj.weight ] ||
+	    [ "$(records q.tc | jq -r '.codebook_of // empty' | sort -u)" = model.layers.0.mlp.up_proj.weight ]
+	[ "$(formats q.tc embed | jq -r '"\(.encoding) \(.bits) \(.zero)"')" = 'uniform 8 int' ]
+	[ "$(formats q.tc head | jq -r '"\(.encoding) \(.bits) \(.zero)"')" = 'uniform 8 int' ]
+	[ "$(formats q.tc q | jq -r .encoding)" = dense ]
+	tc-quant q.tc -q --method pq --include '*.self_attn.*' -o all.tc
+	[ "$(formats all.tc q | jq -r .encoding)" = product ]
 }
 
 @test "opt and lloyd heed what calibration measured" {
@@ -290,6 +354,17 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	for method in nf4 nf3 lloyd; do
 		fails 2 "--fmin does not go with --method $method" tc-quant demo --method $method --fmin
 	done
+	for option in '--vector 8' '--codebooks 1' '--book role'; do
+		# shellcheck disable=SC2086
+		fails 2 'go with --method pq' tc-quant demo --method lloyd $option
+	done
+	fails 2 'vector: 1: must be 2 to 16' tc-quant demo --method pq --vector 1
+	fails 2 'vector: 17: must be 2 to 16' tc-quant demo --method pq --vector 17
+	fails 2 'codebooks: 3: must be 1 to 2' tc-quant demo --method pq --codebooks 3
+	fails 2 "book: 'row': must be one of tensor, role, model" tc-quant demo --method pq --book row
+	fails 2 'bits: pq has 2 to 8 bits' tc-quant demo --method pq --bits 1
+	fails 2 '--asym does not go with --method pq' tc-quant demo --method pq --asym
+	fails 2 'go with --method gptq' tc-quant demo --method pq --damp 0.1
 	fails 2 'unknown option' tc-quant demo --bit 4
 	fails 2 'unknown option' tc-quant demo --samples 4
 	fails 2 'u8 is for methods that round to nearest, not for gptq' tc-quant "$TINY/llama" --method gptq --scale u8

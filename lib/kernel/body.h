@@ -641,6 +641,29 @@ round_codes(size_t n, const float *x, const struct tc_rounding *r, uint8_t *code
 		round_some(x + BODY(n), TAIL(n), &own, codes + BODY(n));
 }
 
+static void
+least_rows(size_t n, const float *y, float *least, int32_t *row)
+{
+	vf low[NV];
+	vi at[NV];
+
+	UNROLL for (int v = 0; v < NV; v++) {
+		low[v] = load(y + v * W);
+		at[v] = (vi){0};
+	}
+	for (size_t k = 1; k < n; k++)
+		UNROLL for (int v = 0; v < NV; v++) {
+			vf x = load(y + k * NR + (size_t)v * W);
+			vi less = x < low[v];
+
+			low[v] = min_of(x, low[v]);
+			at[v] = (at[v] & ~less) | (((vi){0} + (int32_t)k) & less);
+		}
+	for (int v = 0; v < NV; v++)
+		store(least + v * W, low[v]);
+	memcpy(row, at, sizeof(at));
+}
+
 #include "kernel/gradient.h"
 
 #ifndef OWN_PRODUCTS
@@ -694,6 +717,7 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.sum_squares = sum_squares,
 	.range = range,
 	.round_codes = round_codes,
+	.least = least_rows,
 	.rms_norm_grad = rms_norm_grad,
 	.layer_norm_grad = layer_norm_grad,
 	.silu_mul_grad = silu_mul_grad,

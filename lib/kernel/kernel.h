@@ -135,6 +135,9 @@ struct tc_kernels {
 	void (*squares)(size_t n, const float *x, float *y);   /* y = x^2 */
 	void (*add_squares)(size_t n, const float *x, double *y); /* y += x^2, in double */
 	double (*sum_squares)(size_t n, const float *x);       /* in double, on one kind always in the same order */
+	/* Of each column of y[n][nr], n > 0, the least number and the first row
+	 * that has it; least[nr], row[nr]. */
+	void (*least)(size_t n, const float *y, float *least, int32_t *row);
 
 	/* The least and the largest of n > 0 numbers, none of them NaN; a zero is
 	 * positive.  range() and round_codes() give the same bits on all kinds. */

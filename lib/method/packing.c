@@ -31,7 +31,11 @@ tc_packing_open(struct tc_packing *p, const struct tc_quant_options *o, const st
 	p->q.t = *w;
 	p->q.t.format = (struct tc_format){ .encoding = encoding, .dtype = o->scale, .bits = o->bits,
 		.group = o->group != TC_GROUP_TENSOR && o->group >= p->cols ? TC_GROUP_ROW : o->group,
-		.zero = encoding == TC_CODEBOOK ? TC_ZERO_NONE : o->zero };
+		.zero = encoding == TC_UNIFORM ? o->zero : TC_ZERO_NONE };
+	if (encoding == TC_PRODUCT) {
+		p->q.t.format.vector = o->vector;
+		p->q.t.format.stages = o->stages;
+	}
 	if (tc_tensor_layout(&p->q.t, err) < 0 || allocate(&p->q, err) < 0)
 		return -1;
 	p->groups = tc_format_row_groups(&p->q.t.format, p->cols);
@@ -119,19 +123,26 @@ tc_packing_table(struct tc_packing *p, const float *table)
 }
 
 int
-tc_packing_finish(struct tc_packing *p, struct tc_quantized *q, struct tc_err *err)
+tc_packing_check(const struct tc_packing *p, struct tc_err *err)
 {
 	size_t n = tc_packing_groups(p);
 
 	for (size_t i = 0; i < n; i++)
-		if (p->bad[i]) {
-			tc_fail(err, TC_DATA, "%s: row %zu: its scale does not fit %s", p->q.t.name, i / p->groups,
+		if (p->bad[i])
+			return tc_fail(err, TC_DATA, "%s: row %zu: its scale does not fit %s", p->q.t.name, i / p->groups,
 			    p->o->scale == TC_F32 ? "f32" : "f16: use --scale f32");
-			tc_packing_free(p);
-			return -1;
-		}
+	return 0;
+}
+
+int
+tc_packing_finish(struct tc_packing *p, struct tc_quantized *q, struct tc_err *err)
+{
+	if (tc_packing_check(p, err) < 0) {
+		tc_packing_free(p);
+		return -1;
+	}
 	if (p->zeros)
-		tc_pack(p->zeros, n, p->o->bits, (uint8_t *)p->q.t.part[2].data);
+		tc_pack(p->zeros, tc_packing_groups(p), p->o->bits, (uint8_t *)p->q.t.part[2].data);
 	*q = p->q;
 	p->q.owned = NULL;
 	tc_packing_free(p);

@@ -33,7 +33,9 @@ void tc_packing_grids(struct tc_packing *p, struct tc_grid *grid);
 void tc_packing_row(struct tc_packing *p, size_t row, const uint8_t *codes);
 /* TC_CODEBOOK: the numbers, [2^bits]. */
 void tc_packing_table(struct tc_packing *p, const float *table);
-/* *q owns it then.  TC_DATA when a scale was not finite. */
+/* TC_DATA when a scale was not finite. */
+int tc_packing_check(const struct tc_packing *p, struct tc_err *err) TC_MUST_CHECK;
+/* The same; *q owns the parts then. */
 int tc_packing_finish(struct tc_packing *p, struct tc_quantized *q, struct tc_err *err) TC_MUST_CHECK;
 void tc_packing_free(struct tc_packing *p);
 

@@ -37,6 +37,8 @@ struct tc_quant_options {
 	bool static_groups;  /* grids of the weights as they came; act_order has them always */
 	int block;           /* inputs after which the rest is brought up to date */
 	const struct tc_quantizer *grid; /* whose grids, one with a fitter; NULL: rtn's */
+	/* TC_NEEDS_VECTORS: */
+	int vector, stages;  /* inputs that a code stands for, and codes that are added up */
 };
 
 /* A quantized tensor and the memory its parts lie in. */
@@ -57,12 +59,14 @@ struct tc_quant_input {
 	const float *hessian;       /* sum of x x^T: lower triangle, row by row */
 	const struct tc_factor *factor; /* of their Hessian, as the options ask for it */
 	const float *fisher;        /* [rows][cols]: squared gradients, or NULL */
+	struct tc_pq_book *book;    /* TC_NEEDS_VECTORS: of several tensors; NULL: learn w's own */
 };
 
 enum tc_quant_needs {
 	TC_NEEDS_NOTHING,
 	TC_NEEDS_HESSIAN,    /* factored */
-	TC_NEEDS_MAGNITUDES  /* and the Hessian; squares serve for either */
+	TC_NEEDS_MAGNITUDES, /* and the Hessian; squares serve for either */
+	TC_NEEDS_VECTORS     /* squares serve */
 };
 
 struct tc_fitter;
@@ -98,5 +102,6 @@ int tc_lloyd_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct
 int tc_hqq_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_awq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_pq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -78,3 +78,24 @@ tc_hold_clear(struct tc_hold *h)
 	free(h->item);
 	*h = (struct tc_hold){0};
 }
+
+static int
+next(struct tc_source *s, struct tc_record *r, struct tc_err *err)
+{
+	struct tc_held_source *h = (struct tc_held_source *)s;
+
+	(void)err;
+	if (h->at == h->hold->n)
+		return 0;
+	*r = h->hold->item[h->at++].r;
+	return 1;
+}
+
+void
+tc_hold_source(const struct tc_hold *h, const struct tc_source *from, struct tc_held_source *s)
+{
+	*s = (struct tc_held_source){ .s = *from, .hold = h };
+	s->s.mapped = true;
+	s->s.next = next;
+	s->s.close = NULL;
+}

@@ -2,7 +2,7 @@
 #ifndef TC_STREAM_HOLD_H
 #define TC_STREAM_HOLD_H
 
-#include "stream/record.h"
+#include "stream/source.h"
 
 struct tc_held {
 	struct tc_record r;
@@ -18,5 +18,13 @@ struct tc_hold {
  * not copied. */
 int tc_hold_add(struct tc_hold *h, const struct tc_record *r, bool mapped, struct tc_err *err) TC_MUST_CHECK;
 void tc_hold_clear(struct tc_hold *h);  /* empty, memory released */
+
+/* The same records once more: h is all that from gave, and both outlive s. */
+struct tc_held_source {
+	struct tc_source s;
+	const struct tc_hold *hold;
+	size_t at;
+};
+void tc_hold_source(const struct tc_hold *h, const struct tc_source *from, struct tc_held_source *s);
 
 #endif

@@ -656,6 +656,32 @@ test_round_codes(const struct tc_kernels *kern)
 	ok(inside, "%s: n of them", kern->name);
 }
 
+/* Few different numbers, so that some are equal. */
+static void
+test_least(const struct tc_kernels *kern)
+{
+	enum { ROWS_MAX = 40 };
+	float y[ROWS_MAX * TC_NR_MAX], least[TC_NR_MAX];
+	int32_t row[TC_NR_MAX];
+	size_t nr = kern->nr;
+	int right = 1;
+
+	for (size_t n = 1; n <= ROWS_MAX; n++) {
+		fill(y, n * nr, -9, 9);
+		for (size_t i = 0; i < n * nr; i++)
+			y[i] = nearbyintf(y[i]);
+		kern->least(n, y, least, row);
+		for (size_t v = 0; v < nr; v++) {
+			size_t first = 0;
+
+			for (size_t k = 1; k < n; k++)
+				first = y[k * nr + v] < y[first * nr + v] ? k : first;
+			right &= (size_t)row[v] == first && least[v] == y[first * nr + v];
+		}
+	}
+	ok(right, "%s: the least of columns, and the first row that has it", kern->name);
+}
+
 /* Multiply-adds are counted, and more of them when more are asked for. */
 static void
 test_peak(const struct tc_kernels *kern)
@@ -700,6 +726,7 @@ main(void)
 		test_add_squares(list[i]);
 		test_range(list[i]);
 		test_round_codes(list[i]);
+		test_least(list[i]);
 		test_peak(list[i]);
 	}
 	return done_testing();
