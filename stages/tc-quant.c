@@ -42,7 +42,7 @@ struct args {
 	double damp;
 	int64_t block;
 	int64_t vector, codebooks;
-	const char *book;
+	const char *book, *per;
 	struct keep keep;
 	double clip_z;
 	bool rotate;
@@ -213,6 +213,8 @@ static const struct tc_option options[] = {
 	  .help = "pq: codes of a vector, 1 or 2, the second of what the first leaves over (default 1)" },
 	{ .name = "book", .type = TC_OPT_NAME, .offset = FIELD(book), .arg = "WHOSE", .names = "tensor|role|model",
 	  .help = "pq: what shares a codebook, a tensor, a role's tensors or all (default tensor)" },
+	{ .name = "per", .type = TC_OPT_NAME, .offset = FIELD(per), .arg = "WHAT", .names = "tensor|row|group",
+	  .help = "lloyd: what has levels of its own (default tensor, whose groups have scales)" },
 	{ .name = "rotate", .type = TC_OPT_FLAG, .offset = FIELD(rotate),
 	  .help = "random signs and Hadamard transforms of the inputs, done online" },
 	{ .name = "keep", .type = TC_OPT_CALL, .offset = FIELD(keep), .arg = "WHAT", .parse = parse_keep, .print = print_keep,
@@ -363,6 +365,16 @@ derive_methods(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--grid, --act-order, --static-groups and --damp go with --method gptq");
 	/* Nothing is measured where the embedding is read. */
 	a->grids = a->quantizer->needs ? tc_quantizer_find(a->grid ? a->grid : "rtn") : a->quantizer;
+	if (a->per && strcmp(a->method, "lloyd") != 0)
+		return tc_fail(err, TC_USAGE, "--per goes with --method lloyd");
+	if (a->per && strcmp(a->per, "row") == 0 && a->group != GROUP_UNSET)
+		return tc_fail(err, TC_USAGE, "--per row is a group of its own: not with --group");
+	if (a->per && strcmp(a->per, "row") == 0)
+		a->group = TC_GROUP_ROW;
+	if (a->per && strcmp(a->per, "group") == 0 && a->group == TC_GROUP_TENSOR)
+		return tc_fail(err, TC_USAGE, "--per group: the groups are those of rows, or --per tensor");
+	if (a->per && strcmp(a->per, "tensor") != 0 && strcmp(a->scale, "u8") == 0)
+		return tc_fail(err, TC_USAGE, "--scale u8 is for scales, and --per %s has none", a->per);
 	if (strcmp(a->scale, "u8") == 0 && !a->quantizer->fitter)
 		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", a->quantizer->name);
 	if (a->mse && strcmp(a->grids->name, "rtn") != 0)
@@ -398,6 +410,7 @@ derive(struct args *a, struct tc_err *err)
 		.block = (int)a->block,
 		.weights = weights_of(a),
 		.mse = a->mse,
+		.own_levels = a->per && strcmp(a->per, "tensor") != 0,
 		.grid = a->grids,
 		.vector = (int)a->vector,
 		.stages = (int)a->codebooks,

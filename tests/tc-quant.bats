@@ -107,6 +107,7 @@ formats() {
 		3.25 --method hqq --bits 3
 		4.131184895833333 --method nf4 --group 64 --scale u8
 		4.38281250 --group 32 --scale u8
+		3.28125 --method lloyd --bits 3 --per row
 	END
 }
 
@@ -368,6 +369,10 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	fails 2 'unknown option' tc-quant demo --bit 4
 	fails 2 'unknown option' tc-quant demo --samples 4
 	fails 2 'u8 is for methods that round to nearest, not for gptq' tc-quant "$TINY/llama" --method gptq --scale u8
+	fails 2 'per goes with --method lloyd' tc-quant demo --per row
+	fails 2 'per row is a group of its own' tc-quant demo --method lloyd --per row --group 64
+	fails 2 'per group has none' tc-quant demo --method lloyd --per group --scale u8
+	fails 2 'groups are those of rows' tc-quant demo --method lloyd --per group --group tensor
 }
 
 @test "the embedded model is the default" {
@@ -488,4 +493,20 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	tc-quant "$TINY/llama" -q --errors e.json -o q.tc
 	[ -s e.json ]
 	fails_midway 74 'No space left' tc-quant "$TINY/llama" -q --errors /dev/full
+}
+
+@test "levels of rows and groups: streamed, scored, exported, weighted" {
+	ids 4 128 >ids.json
+	tc-fisher "$TINY/llama" --ids ids.json --per weight -o f.tc
+	for per in row 'group --group 16'; do
+		tc-quant "$TINY/llama" -q --method lloyd --bits 4 --per $per --embed same --threads 1 -o one.tc
+		tc-import "$TINY/llama" | tc-quant -q --method lloyd --bits 4 --per $per --embed same --threads 2 | cmp - one.tc
+		[ "$(formats one.tc up)" = "{\"encoding\":\"levels\",\"bits\":4,\"group\":$(case $per in row) echo 0;; *) echo 16;; esac),\"dtype\":\"f16\"}" ]
+		tc-ppl one.tc --ids ids.json --base "$TINY/llama" --json | jq .kld >kld
+		jq -e '. < 0.2' kld
+		rm -rf out
+		tc-export one.tc -o out
+		tc-ppl one.tc --ids ids.json --base out --json | jq -e '.kld < 1e-6'
+		tc-quant f.tc -q --method lloyd --bits 4 --per $per --embed same | tc-ppl --ids ids.json --base "$TINY/llama" --json | jq -e ".kld != $(cat kld) and .kld < 0.3"
+	done
 }

@@ -111,6 +111,19 @@ tc_packing_grids(struct tc_packing *p, struct tc_grid *grid)
 }
 
 void
+tc_packing_levels(struct tc_packing *p, size_t group, float *level)
+{
+	size_t n = (size_t)1 << p->o->bits;
+
+	p->bad[group] = false;
+	for (size_t k = 0; k < n; k++) {
+		level[k] = tc_grid_stored(p->o, level[k]);
+		put(p, 1, group * n + k, level[k]);
+		p->bad[group] |= !isfinite(level[k]);
+	}
+}
+
+void
 tc_packing_row(struct tc_packing *p, size_t row, const uint8_t *codes)
 {
 	tc_pack(codes, p->cols, p->o->bits, (uint8_t *)p->q.t.part[0].data + row * tc_packed_bytes(p->cols, p->o->bits));

@@ -30,6 +30,8 @@ void tc_packing_grid(struct tc_packing *p, size_t group, const struct tc_grid *g
  * stored: Dettmers, Pagnoni, Holtzman and Zettlemoyer (2023), "QLoRA", double
  * quantization; here from the least to the largest of TC_SCALE_BLOCK. */
 void tc_packing_grids(struct tc_packing *p, struct tc_grid *grid);
+/* TC_LEVELS: a group's, [2^bits], ascending; rounded as they are stored. */
+void tc_packing_levels(struct tc_packing *p, size_t group, float *level);
 void tc_packing_row(struct tc_packing *p, size_t row, const uint8_t *codes);
 /* TC_CODEBOOK: the numbers, [2^bits]. */
 void tc_packing_table(struct tc_packing *p, const float *table);

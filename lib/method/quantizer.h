@@ -31,6 +31,7 @@ struct tc_quant_options {
 	enum tc_dtype scale; /* f16, f32, or u8 where grids are chosen before rounding */
 	enum tc_weights weights; /* as its input is filled in by */
 	bool mse;            /* rtn: the range is searched for */
+	bool own_levels;     /* lloyd: every group has levels of its own, and no scale */
 	/* Error compensation: */
 	double damping;      /* added to the Hessian's diagonal, over its mean */
 	bool act_order;      /* inputs with the largest squares first */
@@ -78,8 +79,9 @@ struct tc_quantizer {
 	bool weighs;         /* errors count by squared gradients or inputs */
 	int bits_min, bits_max;
 	unsigned zeros;      /* the enum tc_zero that it makes, 1 << each; 0: a codebook */
-	/* One of both: how it chooses a group's grid, on which weights are rounded
-	 * to nearest (groups.h); f->o are the options.  Or all that it does. */
+	/* How it chooses a group's grid, on which weights are rounded to nearest
+	 * (groups.h); f->o are the options.  Or, where there is none or
+	 * o->own_levels, all that it does. */
 	int (*fitter)(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err);
 	int (*run)(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err);
 };
@@ -101,6 +103,7 @@ int tc_nf3_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct t
 int tc_lloyd_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_hqq_fitter(struct tc_fitter *f, const struct tc_quant_input *in, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_awq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
+int tc_levels_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_pq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 

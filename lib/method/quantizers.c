@@ -10,7 +10,7 @@ const struct tc_quantizer tc_quantizers[] = {
 	{ "opt", "round to nearest on the range of least squared error", TC_NEEDS_NOTHING, true, 1, 8, ANY_ZERO, tc_opt_fitter, NULL },
 	{ "nf4", "quantiles of the normal distribution, 4 bits", TC_NEEDS_NOTHING, false, 4, 4, 0, tc_nf4_fitter, NULL },
 	{ "nf3", "quantiles of the normal distribution, 3 bits", TC_NEEDS_NOTHING, false, 3, 3, 0, tc_nf3_fitter, NULL },
-	{ "lloyd", "levels learned for each tensor", TC_NEEDS_NOTHING, true, 2, 8, 0, tc_lloyd_fitter, NULL },
+	{ "lloyd", "levels learned for each tensor", TC_NEEDS_NOTHING, true, 2, 8, 0, tc_lloyd_fitter, tc_levels_run },
 	{ "hqq", "minima fitted to most weights, no data", TC_NEEDS_NOTHING, false, 1, 8, 1 << TC_ZERO_MIN, tc_hqq_fitter, NULL },
 	{ "awq", "weights of large inputs made larger, ranges clipped", TC_NEEDS_MAGNITUDES, false, 1, 8, ANY_ZERO, NULL, tc_awq_run },
 	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, false, 1, 8, ANY_ZERO, NULL, tc_gptq_run },
@@ -35,7 +35,7 @@ tc_quantizer_run(const struct tc_quantizer *by, const struct tc_quant_options *o
 	int r;
 
 	*q = (struct tc_quantized){0};
-	if (by->run)
+	if (!by->fitter || o->own_levels)
 		return by->run(o, in, q, pool, err);
 	r = tc_fitter_make(&f, by, o, in, pool, err);
 	if (r == 0)
