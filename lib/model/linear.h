@@ -4,12 +4,14 @@
  * the numbers are unpacked once, since every tile of rows reads them; for few
  * (decoding) packed weights stay packed, since reading them from memory is
  * what costs.  Both give the same bits (struct tc_matrix); where a CPU kind has
- * other sums for codes than for numbers, codes they stay. */
+ * other sums for codes than for numbers, codes they stay.  With dynamic int8
+ * (int8.h) a matrix that it takes stays codes, of 8 bits. */
 #ifndef TC_MODEL_LINEAR_H
 #define TC_MODEL_LINEAR_H
 
 #include "base/thread.h"
 #include "kernel/kernel.h"
+#include "model/int8.h"
 #include "tensor/tensor.h"
 
 enum tc_linear_use { TC_LINEAR_MANY, TC_LINEAR_FEW };
@@ -23,6 +25,8 @@ struct tc_linear {
 	} panels, scale, zero;
 	float table[256];
 	float *bias;            /* [out] or NULL */
+	const struct tc_int8 *int8; /* the caller's, set before it is prepared: NULL is f32 */
+	bool whole;             /* it runs so */
 };
 
 /* From rows row0 .. row0+nrows-1 of w, which is not needed afterwards.
