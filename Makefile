@@ -42,7 +42,7 @@ $(BUILD)/lib/kernel/avx2.o: KIND_FLAGS = $(KERNEL_OPT) -mavx2 -mfma -mf16c
 AVX512 = -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 $(BUILD)/lib/kernel/avx512.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
 $(BUILD)/lib/kernel/avx512vnni.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mavx512vnni
-$(BUILD)/lib/kernel/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mamx-tile -mamx-bf16
+$(BUILD)/lib/kernel/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mamx-tile -mamx-bf16 -mamx-int8
 $(BUILD)/tests/emulated/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
 
 # Loops over weights, many times each.
