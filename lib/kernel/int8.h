@@ -23,35 +23,26 @@ enum {
 	LANES8 = 8,                          /* squares summed side by side, on every kind */
 };
 
-ALWAYS_INLINE vu
-magnitude(vf x)
-{
-	return (vu)x & 0x7fffffff;
-}
-
 /* All ones where |x| is above most: never NaN, nor anything where most is NaN. */
 ALWAYS_INLINE vi
 outside(vf x, float most)
 {
-	return (vf)magnitude(x) > splat(most);
+	return (vf)((vu)x & 0x7fffffff) > splat(most);
 }
 
+/* As whole numbers magnitudes have the same order, and NaN is above infinity. */
 static float
 largest_of(size_t n, const float *x, float most)
 {
-	vi max = {0}, a, above;
+	int32_t max = 0, magnitude;
 	float f;
 
-	for (size_t i = 0; i < n; i += W) {
-		vf v = i < BODY(n) ? load(x + i) : load_tail(x + i, TAIL(n), 0);
-
-		a = (vi)magnitude(v) & ~outside(v, most);
-		above = a > max;
-		max = (a & above) | (max & ~above);
+	for (size_t i = 0; i < n; i++) {
+		f = fabsf(x[i]);
+		memcpy(&magnitude, &f, sizeof(f));
+		magnitude = f > most ? 0 : magnitude;
+		max = magnitude > max ? magnitude : max;
 	}
-	for (int l = 1; l < W; l++)
-		if (max[l] > max[0])
-			max[0] = max[l];
 	memcpy(&f, &max, sizeof(f));
 	return f;
 }

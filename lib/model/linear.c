@@ -64,8 +64,9 @@ pack_words(const struct pack *k, const uint8_t *codes, size_t n, uint32_t *dst)
 			size_t some = tc_min(m->group, m->in - g * m->group);
 			uint32_t *to = dst + g * words * nr + j;
 
-			for (size_t i = 0; i < some; i++)
-				to[i / per * nr] |= (uint32_t)k->code[q[i]] << (i % per * (size_t)m->bits);
+			for (size_t i = 0; i < some; to += nr)
+				for (size_t c = 0; c < per && i < some; c++, i++)
+					*to |= (uint32_t)k->code[q[i]] << (c * (size_t)m->bits);
 		}
 }
 
