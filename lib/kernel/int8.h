@@ -18,7 +18,6 @@ typedef int16_t pairs __attribute__((vector_size(W * 4)));
 
 enum {
 	STEP8 = 4,                           /* inputs of a word of codes */
-	WORDS8 = sizeof(whole),              /* words that these take */
 	ROWS8 = MR < 8 ? 4 : 12,             /* rows that a panel meets together */
 	LANES8 = 8,                          /* squares summed side by side, on every kind */
 };
@@ -187,6 +186,17 @@ struct product8 {
 enum { PANELS8 = 4 };
 typedef vi sums8[ROWS8][PANELS8][NV];
 
+/* One word each: of two that are loaded together none would be spread by the
+ * load itself. */
+ALWAYS_INLINE vu
+splat_word(const char *p)
+{
+	uint32_t x;
+
+	memcpy(&x, p, sizeof(x));
+	return x - (vu){0};
+}
+
 /* Adds a word of codes times that of every row. */
 ALWAYS_INLINE void
 add_words(const struct product8 *o, const int R, const int P, const uint32_t *w, size_t stride, const char *q, sums8 a)
@@ -197,17 +207,15 @@ add_words(const struct product8 *o, const int R, const int P, const uint32_t *w,
 		UNROLL for (int v = 0; v < NV; v++)
 			u[p][v] = load_words(w + (size_t)p * stride + v * W);
 	UNROLL for (int r = 0; r < R; r++) {
-		uint32_t x[WORDS8];
-
-		memcpy(x, q + (size_t)r * o->ldq_bytes, sizeof(x));
+		const char *x = q + (size_t)r * o->ldq_bytes;
 #ifdef DOT
-		vu b = x[0] - (vu){0};
+		vu b = splat_word(x);
 
 		UNROLL for (int p = 0; p < P; p++)
 			UNROLL for (int v = 0; v < NV; v++)
 				DOT(a[r][p][v], u[p][v], b);
 #else
-		vi even = (vi)(x[0] - (vu){0}), odd = (vi)(x[1] - (vu){0});
+		vi even = (vi)splat_word(x), odd = (vi)splat_word(x + sizeof(uint32_t));
 
 		UNROLL for (int p = 0; p < P; p++)
 			UNROLL for (int v = 0; v < NV; v++)
