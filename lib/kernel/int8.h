@@ -14,7 +14,6 @@ typedef int8_t whole;
 typedef int16_t whole;
 #endif
 typedef whole wholes __attribute__((vector_size(W * sizeof(whole))));
-typedef int16_t pairs __attribute__((vector_size(W * 4)));
 
 enum {
 	STEP8 = 4,                           /* inputs of a word of codes */

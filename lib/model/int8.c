@@ -12,8 +12,9 @@ tc_int8_takes(const struct tc_tensor *w)
 {
 	const struct tc_format *f = &w->format;
 	size_t in = tc_tensor_cols(w), group = f->group == TC_GROUP_ROW ? in : tc_min(f->group, in);
+	int parts = f->zero == TC_ZERO_NONE ? 2 : 3; /* codes, scales, zeros, and nothing beside them */
 
-	return f->encoding == TC_UNIFORM && f->zero != TC_ZERO_MIN && group >= TC_GROUP_WIDE && group <= TC_INT8_GROUP_MAX &&
+	return f->encoding == TC_UNIFORM && f->zero != TC_ZERO_MIN && w->nparts == parts && group >= TC_GROUP_WIDE && group <= TC_INT8_GROUP_MAX &&
 	    (group % 4 == 0 || group == in);
 }
 
