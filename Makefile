@@ -27,7 +27,7 @@ LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 # These run once more with emulated tiles, as NAME-amx.
-EMULATED = kernel linear arch forward gradients backward differentiation visitor fisher
+EMULATED = kernel int8 linear arch forward gradients backward differentiation visitor fisher
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%) $(EMULATED:%=$(BUILD)/unit/%-amx)
 ID_SRC := $(sort $(wildcard lib/*/*.[ch] stages/*.c))
 
@@ -42,7 +42,7 @@ $(BUILD)/lib/kernel/avx2.o: KIND_FLAGS = $(KERNEL_OPT) -mavx2 -mfma -mf16c
 AVX512 = -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 $(BUILD)/lib/kernel/avx512.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
 $(BUILD)/lib/kernel/avx512vnni.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mavx512vnni
-$(BUILD)/lib/kernel/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mamx-tile -mamx-bf16
+$(BUILD)/lib/kernel/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512) -mamx-tile -mamx-bf16 -mamx-int8
 $(BUILD)/tests/emulated/amx.o: KIND_FLAGS = $(KERNEL_OPT) $(AVX512)
 
 # Loops over weights, many times each.

@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "cli/columns.h"
+#include "cli/compute.h"
 #include "cli/machine.h"
 #include "cli/result.h"
 #include "cli/speed_table.h"
@@ -59,7 +60,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_JSON | TC_COMMON_RESULT | TC_COMMON_SEED,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_JSON | TC_COMMON_RESULT | TC_COMMON_SEED | TC_COMMON_INT8,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -74,6 +75,7 @@ struct bench {
 	struct args *a;
 	struct tc_cli *cli;
 	struct tc_source *source;
+	struct tc_int8 how, *int8;   /* of the products; NULL: f32 */
 	struct tc_model model;
 	bool model_begun;
 	struct tc_ledger ledger;
@@ -107,16 +109,19 @@ load(struct bench *b)
 	struct tc_record r;
 	int got;
 
-	if (tc_cli_model(b->cli, 0, &b->source) < 0)
+	if (tc_cli_int8(b->cli, &b->how, &b->int8) < 0 || tc_cli_model(b->cli, 0, &b->source) < 0)
 		return -1;
 	b->model_begun = true;
 	if (tc_model_begin(&b->model, &b->source->header, b->cli->pool, err) < 0)
 		return -1;
+	b->model.int8 = b->int8;
 	tc_ledger_begin(&b->ledger, &b->source->header);
 	while ((got = tc_source_next(b->source, &r, err)) > 0)
 		if (take_record(b, &r) < 0)
 			return -1;
-	return got < 0 ? -1 : tc_model_finish(&b->model, err);
+	if (got < 0 || tc_model_finish(&b->model, err) < 0)
+		return -1;
+	return tc_cli_int8_say(b->cli, b->int8);
 }
 
 /* The bytes of all weights that a token's way through the model reads: of an
@@ -186,6 +191,7 @@ measure_model(struct bench *b, const char *what, size_t tokens, bool decode)
 	if (!r)
 		return -1;
 	tc_speed_row_set(r, &s, decode ? tc_flops_decode(&b->model.config, tokens) : tc_flops_prefill(&b->model.config, tokens));
+	r->compute = b->a->common.compute;
 	r->tokens_per_second = (double)tokens / s.seconds;
 	if (decode)
 		r->bytes_per_second = (double)weight_bytes(b) * r->tokens_per_second;
@@ -406,6 +412,7 @@ print_text(const struct bench *b)
 	tc_machine_hardware_print(hardware);
 	json_decref(hardware);
 	printf("kernels   %s\n", tc_kernels_name());
+	printf("compute   %s\n", b->a->common.compute);
 	printf("model     %s, %.2f M parameters, %.2f MB; a token reads %.2f MB of weights; %.1f MB of memory at most\n\n",
 	    b->model.config.arch, (double)b->ledger.parameters / 1e6, (double)b->ledger.model_bytes / 1e6,
 	    (double)weight_bytes(b) / 1e6, (double)b->peak_rss_bytes / 1e6);

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/math.h"
 #include "cli/cli.h"
+#include "cli/compute.h"
 #include "cli/result.h"
 #include "cli/spill.h"
 #include "cli/tokens.h"
@@ -70,7 +71,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_TEXT | TC_COMMON_COMPUTE | TC_COMMON_JSON | TC_COMMON_RESULT,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_TEXT | TC_COMMON_INT8 | TC_COMMON_MEMORY | TC_COMMON_JSON | TC_COMMON_RESULT,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -99,6 +100,7 @@ struct ppl {
 	const struct args *a;
 	struct tc_cli *cli;
 	struct protocol protocol;
+	struct tc_int8 how, *int8;    /* of the model's products; NULL: f32, as the base's are */
 	struct scored model, base;
 	struct tc_ids text;
 	struct tc_windows windows;
@@ -288,6 +290,7 @@ run_model(struct ppl *p, struct scored *m)
 	if (tc_forward_open(&m->forward, &m->source->header, p->cli->pool, err) < 0)
 		return -1;
 	m->open = true;
+	m->forward.int8 = m == &p->model ? p->int8 : NULL;
 	tc_ledger_begin(&m->ledger, &m->source->header);
 	if (p->a->common.result && tc_sha256_begin(&m->hash, err) < 0)
 		return -1;
@@ -297,7 +300,9 @@ run_model(struct ppl *p, struct scored *m)
 	if (got < 0)
 		return -1;
 	tc_sha256_end(&m->hash, m->sha256);
-	return tc_forward_finish(&m->forward, err);
+	if (tc_forward_finish(&m->forward, err) < 0)
+		return -1;
+	return tc_cli_int8_say(p->cli, m->forward.int8);
 }
 
 static int
@@ -346,10 +351,13 @@ static json_t *
 protocol_json(const struct ppl *p)
 {
 	const struct protocol *o = &p->protocol;
+	json_t *j = json_pack("{s:s,s:I,s:I,s:I,s:b}", "preset", o->preset->name, "window", (json_int_t)o->window,
+	    "stride", (json_int_t)o->stride, "score_from", (json_int_t)o->score_from, "bos", o->bos);
 
-	return json_pack("{s:s,s:I,s:I,s:I,s:b,s:s}", "preset", o->preset->name, "window", (json_int_t)o->window,
-	    "stride", (json_int_t)o->stride, "score_from", (json_int_t)o->score_from, "bos", o->bos,
-	    "compute", p->a->common.compute);
+	if (j && tc_cli_compute_json(p->cli, p->int8, j) == 0)
+		return j;
+	json_decref(j);
+	return NULL;
 }
 
 static int
@@ -396,6 +404,9 @@ figures(const struct ppl *p, struct tc_err *err)
 			tc_fail(err, TC_DATA, "nll %g: the perplexity is beyond all bounds", m.mean);
 		return NULL;
 	}
+	if (p->int8)
+		json_object_set_new(o, "int8_layers", json_pack("{s:I,s:I}", "int8", (json_int_t)p->how.layers,
+		    "f32", (json_int_t)p->how.others));
 	if (p->base.open && add_base(p, o, err) < 0) {
 		json_decref(o);
 		return NULL;
@@ -510,6 +521,8 @@ run(struct ppl *p)
 {
 	struct tc_cli *cli = p->cli;
 
+	if (tc_cli_int8(cli, &p->how, &p->int8) < 0)
+		return -1;
 	if (p->a->common.result && tc_result_check(p->a->common.result, &cli->err) < 0)
 		return -1;
 	if (tc_cli_model(cli, 0, &p->model.source) < 0 || run_model(p, &p->model) < 0)

@@ -93,6 +93,16 @@ bench() {
 	jq -e '[.rows[] | select(.what | startswith("attention")) | .kind] | unique | length >= 2 or $n == 1' --argjson n "$(tc-bench --cpu --json | jq '[.kinds[]] | length')" out
 }
 
+@test "tc-bench --compute int8: its rows say so, and the ceilings' do not" {
+	tc-quant "$TINY/llama" -q --bits 8 --group row --sym -o q.tcs
+	tc-bench q.tcs --runs 1 --warmup 0 --seqlen 8 --prefill 4 --decode 3 --attention 8 --compute int8 --act-scale batch --json >out 2>err
+	grep -qx 'tc-bench: int8: 21 weight matrices run so, 1 in f32' err
+	jq -e 'all(.rows[]; .compute == (if .runs and (.what | startswith("attention") | not) then "int8" else null end))' out
+	bench --json | jq -e '[.rows[] | select(.what == "decode") | .compute] == ["f32"]'
+	fails 65 'no weight matrix of the model has codes for it' bench --compute int8
+	fails 2 'act-scale goes with --compute int8' bench --act-scale token
+}
+
 @test "tc-bench --csv is CSV, with the keys and the figures that --json has" {
 	bench --csv >out.csv
 	bench --json >out.json
@@ -108,9 +118,10 @@ for got, row in zip(rows, want):
     for key in ("what", "kind"):
         assert got[key] == row[key]
     assert got["available"] == str(row["available"]).lower()
+    assert got["compute"] == (row["compute"] or "")
     for key in ("threads", "tokens"):
         assert got[key] == ("" if row[key] is None else str(row[key]))
-    for key in list(got)[5:]:
+    for key in list(got)[6:]:
         assert (got[key] == "") == (row[key] is None), (key, got)
         assert got[key] == "" or float(got[key]) > 0
 END

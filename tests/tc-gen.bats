@@ -53,6 +53,24 @@ P
 	cmp a b
 }
 
+@test "tc-gen --compute int8: the same ids at 1 and 2 threads, and nearly those of f32" {
+	tc-quant demo -q --bits 8 --group row --sym -o q.tcs
+	for scale in token batch; do
+		for threads in 1 2; do
+			tc-gen q.tcs -q -n 24 --json --compute int8 --act-scale $scale --threads $threads >$scale.$threads
+		done
+		[ "$(jq -c .ids $scale.1)" = "$(jq -c .ids $scale.2)" ]
+		[ "$(jq -c '[.compute, .act_scale, .hold_out]' $scale.1)" = "[\"int8\",\"$scale\",0]" ]
+	done
+	tc-gen q.tcs -q -n 24 --json >f32
+	jq -e '.compute == "f32" and (has("act_scale") | not)' f32
+	[ "$(jq -c '.ids[:5]' token.1)" = "$(jq -c '.ids[:5]' f32)" ]
+	tc-gen q.tcs -n 4 --compute int8 --hold-out 6 >out 2>err
+	[ -s out ] && grep -qx 'tc-gen: int8: 56 weight matrices run so, 1 in f32' err
+	fails 65 'no weight matrix of the model has codes for it' tc-gen demo --compute int8
+	fails 2 'hold-out goes with --compute int8' tc-gen demo --hold-out 6
+}
+
 @test "tc-gen: a seed gives the same sample again, another seed another" {
 	tc-gen demo -n 24 --temp 1 --seed 1 --json | jq -c .ids >a
 	tc-gen demo -n 24 --temp 1 --seed 1 --json | jq -c .ids >b

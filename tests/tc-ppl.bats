@@ -253,6 +253,64 @@ value() {
 	fails 74 'standard output' bash -c 'exec tc-ppl l.tc --ids ids.json >&-'
 }
 
+# A copy of the model where one channel of the MLP's middle is a hundred times
+# what it was, and its weights behind a hundredth: the function is the same.
+spiked() {
+	damaged llama "$1" '
+for i in range(3):
+    name = "model.layers.%d.mlp." % i
+    up, down = tensors[name + "up_proj.weight"], tensors[name + "down_proj.weight"]
+    rows, cols = down[1]
+    for k in range(up[1][1]):
+        at = 4 * (7 * up[1][1] + k)
+        up[2][at:at + 4] = struct.pack("<f", 100 * struct.unpack("<f", up[2][at:at + 4])[0])
+    for j in range(rows):
+        at = 4 * (j * cols + 7)
+        down[2][at:at + 4] = struct.pack("<f", struct.unpack("<f", down[2][at:at + 4])[0] / 100)'
+}
+
+@test "--compute int8: close to the same codes in f32, the same at 1 and 2 threads" {
+	tc-quant demo -q --bits 8 --group row --sym -o q.tcs
+	tc-ppl q.tcs -q --max-tokens 8192 --json >f32
+	for scale in token batch; do
+		for threads in 1 2; do
+			tc-ppl q.tcs --max-tokens 8192 --json --compute int8 --act-scale $scale --threads $threads >$scale.$threads 2>err
+			grep -qx 'tc-ppl: int8: 56 weight matrices run so, 1 in f32' err
+		done
+		[ "$(jq .nll $scale.1)" = "$(jq .nll $scale.2)" ]
+	done
+	near "$(jq .ppl token.1)" "$(jq .ppl f32)" 0.005
+	near "$(jq .ppl batch.1)" "$(jq .ppl f32)" 0.05
+	jq -e '[.protocol.compute, .protocol.act_scale, .protocol.hold_out, .int8_layers] == ["int8", "token", 0, {"int8": 56, "f32": 1}]' token.1
+	jq -e '(.protocol | has("act_scale") | not) and (has("int8_layers") | not)' f32
+	# The head too; and with a base, which runs in f32.
+	tc-quant demo -q --bits 8 --group 64 --embed 8 -o e.tcs
+	tc-ppl e.tcs -q --max-tokens 8192 --json --compute int8 --base e.tcs >both
+	jq -e '.int8_layers == {"int8": 57, "f32": 0} and (.delta | fabs) < 0.005 and .delta != 0 and .same_top > 0.95' both
+}
+
+@test "--compute int8 --hold-out: a spike that spoils the scale is restored" {
+	ids 4 64 >ids.json
+	spiked spiked
+	tc-quant spiked -q --bits 8 --group row --sym -o q.tcs
+	for args in '' '--hold-out 4' '--act-scale batch' '--act-scale batch --hold-out 4'; do
+		tc-ppl q.tcs -q --ids ids.json --json --compute int8 $args --base q.tcs | jq .kld
+	done >got
+	awk '{ kld[NR] = $1 } END { exit !(kld[2] < kld[1] / 3 && kld[4] < kld[3] / 3) }' got || { cat got; return 1; }
+}
+
+@test "--compute int8: what cannot be, and what is said" {
+	fails 65 'no weight matrix of the model has codes for it .make them with tc-quant --bits 8 --group row --sym' tc-ppl draft -q --max-tokens 2048 --compute int8
+	tc-quant draft -q --bits 4 --group 16 -o narrow.tcs
+	fails 65 'no weight matrix' tc-ppl narrow.tcs -q --max-tokens 2048 --compute int8
+	fails 2 'compute: .bf16.: must be one of f32, int8' tc-ppl draft --compute bf16
+	fails 2 'act-scale: .tensor.: must be one of token, batch' tc-ppl draft --compute int8 --act-scale tensor
+	fails 2 'act-scale goes with --compute int8' tc-ppl draft --act-scale batch
+	fails 2 'hold-out goes with --compute int8' tc-ppl draft --compute f32 --hold-out 0
+	fails 2 'hold-out 1.5: must be 0 or at least 2' tc-ppl draft --compute int8 --hold-out 1.5
+	fails 2 'hold-out: -1: must be' tc-ppl draft --compute int8 --hold-out -1
+}
+
 @test "bad text and ids" {
 	: >empty
 	fails 65 'empty: is empty' tc-ppl draft -q --text empty

@@ -498,15 +498,15 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 @test "levels of rows and groups: streamed, scored, exported, weighted" {
 	ids 4 128 >ids.json
 	tc-fisher "$TINY/llama" --ids ids.json --per weight -o f.tc
-	for per in row 'group --group 16'; do
-		tc-quant "$TINY/llama" -q --method lloyd --bits 4 --per $per --embed same --threads 1 -o one.tc
-		tc-import "$TINY/llama" | tc-quant -q --method lloyd --bits 4 --per $per --embed same --threads 2 | cmp - one.tc
-		[ "$(formats one.tc up)" = "{\"encoding\":\"levels\",\"bits\":4,\"group\":$(case $per in row) echo 0;; *) echo 16;; esac),\"dtype\":\"f16\"}" ]
+	for per in row 'group --group 24'; do
+		tc-quant "$TINY/llama" -q --method lloyd --bits 3 --per $per --embed same --threads 1 -o one.tc
+		tc-import "$TINY/llama" | tc-quant -q --method lloyd --bits 3 --per $per --embed same --threads 2 | cmp - one.tc
+		[ "$(formats one.tc up)" = "{\"encoding\":\"levels\",\"bits\":3,\"group\":$(case $per in row) echo 0;; *) echo 24;; esac),\"dtype\":\"f16\"}" ]
 		tc-ppl one.tc --ids ids.json --base "$TINY/llama" --json | jq .kld >kld
-		jq -e '. < 0.2' kld
+		jq -e '. < 1' kld
 		rm -rf out
 		tc-export one.tc -o out
 		tc-ppl one.tc --ids ids.json --base out --json | jq -e '.kld < 1e-6'
-		tc-quant f.tc -q --method lloyd --bits 4 --per $per --embed same | tc-ppl --ids ids.json --base "$TINY/llama" --json | jq -e ".kld != $(cat kld) and .kld < 0.3"
+		tc-quant f.tc -q --method lloyd --bits 3 --per $per --embed same | tc-ppl --ids ids.json --base "$TINY/llama" --json | jq -e ".kld != $(cat kld) and .kld < 1"
 	done
 }

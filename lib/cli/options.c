@@ -2,6 +2,7 @@
 #include "cli/table.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -12,9 +13,11 @@
 #define SEED_MAX 0x1p53     /* JSON readers hold it exactly */
 #define MEMORY_MIN 0x1p20
 #define MEMORY_MAX 0x1p53
+#define HOLD_OUT_MAX 1e6
 
 const struct tc_common tc_common_defaults = {
 	.compute = "f32",
+	.hold_out = NAN,
 	.threads = TC_UNSET,
 	.memory = TC_UNSET,
 	.seed = TC_UNSET,
@@ -52,7 +55,13 @@ static const struct {
 	    .help = "drop the statistics" } },
 	{ TC_COMMON_COMPUTE, { .name = "compute", .type = TC_OPT_NAME, .offset = AT(compute), .arg = "KIND", .names = "f32",
 	    .help = "arithmetic of the matrix products: f32 (default)" } },
-	{ TC_COMMON_COMPUTE, { .name = "memory", .type = TC_OPT_SIZE, .offset = AT(memory), .arg = "SIZE", .role = TC_OPT_FREE,
+	{ TC_COMMON_INT8, { .name = "compute", .type = TC_OPT_NAME, .offset = AT(compute), .arg = "KIND", .names = "f32|int8",
+	    .help = "arithmetic of the matrix products: f32 (default), or int8 where weights are codes" } },
+	{ TC_COMMON_INT8, { .name = "act-scale", .type = TC_OPT_NAME, .offset = AT(act_scale), .arg = "OVER", .names = "token|batch",
+	    .help = "with int8: a scale for each token's activations (default), or for a batch of them" } },
+	{ TC_COMMON_INT8, { .name = "hold-out", .type = TC_OPT_REAL, .offset = AT(hold_out), .arg = "Z", .min = 0, .max = HOLD_OUT_MAX,
+	    .help = "with int8: activations above Z root mean squares stay f32; 0: none (default 0)" } },
+	{ TC_COMMON_COMPUTE | TC_COMMON_MEMORY, { .name = "memory", .type = TC_OPT_SIZE, .offset = AT(memory), .arg = "SIZE", .role = TC_OPT_FREE,
 	    .min = MEMORY_MIN, .max = MEMORY_MAX, .help = "most bytes of hidden states (and sums) in memory; K M G T may follow" } },
 	{ TC_COMMON_OUTPUT, { .name = "output", .letter = 'o', .type = TC_OPT_TEXT, .offset = AT(output), .arg = "FILE", .role = TC_OPT_FREE,
 	    .help = "write FILE, whole or not at all, instead of standard output" } },

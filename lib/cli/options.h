@@ -79,12 +79,15 @@ enum tc_common_group {
 	TC_COMMON_RESULT = 1 << 7, /* --result */
 	TC_COMMON_SEED = 1 << 8,   /* --seed */
 	TC_COMMON_COMPUTE = 1 << 9,/* --compute --memory: runs the model */
+	TC_COMMON_INT8 = 1 << 10,  /* --compute with int8, --act-scale --hold-out (cli/compute.h), */
+	TC_COMMON_MEMORY = 1 << 11,/* and --memory */
 };
 
 struct tc_common {
-	const char *output, *result, *text, *ids, *tmpdir, *compute;
+	const char *output, *result, *text, *ids, *tmpdir, *compute, *act_scale;
 	bool quiet, verbose, json, strip;
 	int64_t threads, memory, seed, samples, seqlen, skip; /* TC_UNSET when not given */
+	double hold_out;                   /* NAN when not given */
 	struct tc_shard shard;
 	struct tc_list include, exclude;   /* shell patterns (fnmatch) on tensor names */
 };

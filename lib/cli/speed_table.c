@@ -7,6 +7,7 @@
 const struct tc_column tc_speed_columns[] = {
 	{ "what", TC_CELL_TEXT, AT(what) },
 	{ "kind", TC_CELL_TEXT, AT(kind) },
+	{ "compute", TC_CELL_TEXT, AT(compute) },
 	{ "available", TC_CELL_FLAG, AT(available) },
 	{ "threads", TC_CELL_COUNT, AT(threads) },
 	{ "tokens", TC_CELL_COUNT, AT(tokens) },
@@ -66,7 +67,7 @@ tc_speed_table_add(struct tc_speed_table *t, const char *what, const char *kind,
 	}
 	t->row = r;
 	r += t->n++;
-	*r = (struct tc_speed_row){ what, kind, true, threads, tokens, 0, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
+	*r = (struct tc_speed_row){ what, kind, NULL, true, threads, tokens, 0, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
 	return r;
 }
 

@@ -8,6 +8,7 @@
 /* One figure or set of them; reals that do not apply are NAN. */
 struct tc_speed_row {
 	const char *what, *kind;     /* kind: of the kernels */
+	const char *compute;         /* of a model's matrix products, else NULL */
 	bool available;              /* false: this machine cannot run the kind */
 	size_t threads, tokens, runs;
 	double first, p50, p90, p99; /* seconds */

@@ -1,5 +1,5 @@
-/* The kernels for processors with a matrix unit (AMX, bf16); all but matmul()
- * and peak() are those of AVX-512.
+/* The kernels for processors with a matrix unit (AMX, bf16 and bytes); all but
+ * matmul(), matmul_int8() and peak() are those of AVX-512.
  *
  * The unit multiplies bf16 numbers, whose products are exact in f32, and adds
  * in f32.  A float is the sum of three bf16 parts, each of 8 bits, exactly
@@ -44,6 +44,7 @@
  * bits.  To unpack these takes about as long, beside it. */
 #define KIND amx
 #define OWN_PRODUCTS
+#define OWN_INT8
 #define BF16_UNIT /* to which f32 is three parts */
 #include "kernel/avx512.h"
 #include "kernel/kernel.h"
@@ -51,6 +52,8 @@
 
 static void matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, const float *x, size_t ldx,
     const float *sums, float *y, size_t ldy);
+static void matmul_int8(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, const void *q, size_t ldq_bytes,
+    const int32_t *sums, const float *scale, float *y, size_t ldy);
 static double peak(size_t rounds);
 
 #include "kernel/body.h"
@@ -468,6 +471,8 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
 	/* What is in tiles would be saved and restored with the thread. */
 	TILE_RELEASE();
 }
+
+#include "kernel/amx_int8.h"
 
 static double
 peak(size_t rounds)

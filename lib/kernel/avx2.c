@@ -15,4 +15,5 @@
 	    _mm256_permutevar8x32_ps(_mm256_loadu_ps((table) + 8), (__m256i)(q)), (__m256)((q) << 28)))
 #define MAX(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define MIN(a, b) ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#define MADD(a, b) ((vi)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
 #include "kernel/body.h"

@@ -15,13 +15,18 @@
  * numbers may be added in any order, any number of rows gives the same bits.
  *
  * An input that is not finite makes its group's outputs NaN; groups whose
- * inputs are all below 2^-100 count as 0. */
+ * inputs are all below 2^-100 count as 0.
+ *
+ * Products of whole numbers (int8.h) take a single digit. */
 #ifndef __clang__
 #pragma GCC optimize("no-tree-pre") /* which copies sums from register to register */
 #endif
 #define KIND avx512vnni
 #define OWN_PRODUCTS
 #define KEEPS_CODES keeps_codes
+/* Adds to the sums in their own register: an intrinsic's result may be given
+ * another one. */
+#define DOT(sum, codes, digits) __asm__("vpdpbusd\t%2, %1, %0" : "+v"(sum) : "v"(codes), "v"(digits))
 #include "kernel/avx512.h"
 #include "kernel/kernel.h"
 
@@ -219,10 +224,6 @@ joined(const __m512i s[DIGITS], float unit)
 	return (vf)_mm512_fmadd_ps(_mm512_cvtepi32_ps(s[2]), _mm512_set1_ps(0x1p16f), low) * unit;
 }
 
-/* Adds to the sums in their own register: an intrinsic's result may be given
- * another one. */
-#define DPBUSD(sum, codes, digits) __asm__("vpdpbusd\t%2, %1, %0" : "+v"(sum) : "v"(codes), "v"(digits))
-
 /* A group's sums of products of digits and codes, added to the totals. */
 ALWAYS_INLINE void
 multiply(const struct group *o, const int bits, const int R, const int P)
@@ -265,7 +266,7 @@ multiply(const struct group *o, const int bits, const int R, const int P)
 
 					UNROLL for (int p = 0; p < P; p++)
 						UNROLL for (int v = 0; v < NV; v++)
-							DPBUSD(a[r][p][v][d], u[p][v], b);
+							DOT(a[r][p][v][d], u[p][v], b);
 				}
 			digits += R * DIGITS;
 		}

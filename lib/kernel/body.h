@@ -3,9 +3,11 @@
  * MR (rows in flight: MR * NV accumulators must fit the registers) and FMA,
  * and where the CPU has them WIDEN_U16 and WIDEN_I8 (W numbers of 16 or 8 bits
  * to 32), FROM_F16 (W halves to floats), LOOKUP (of a table of 16 floats, by
- * the lowest 4 bits of W 32-bit numbers), MAX and MIN.  A kind with products
- * of its own defines OWN_PRODUCTS, and matmul() and peak() itself; BF16_UNIT
- * says that these prefer narrow numbers, KEEPS_CODES which codes they keep. */
+ * the lowest 4 bits of W 32-bit numbers), MAX and MIN; for products of whole
+ * numbers MADD (of pairs of 16-bit numbers) or DOT (see int8.h).  A kind with
+ * products of its own defines OWN_PRODUCTS, and matmul() and peak() itself;
+ * BF16_UNIT says that these prefer narrow numbers, KEEPS_CODES which codes they
+ * keep; OWN_INT8 that matmul_int8() is its own, of bytes. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -664,6 +666,7 @@ least_rows(size_t n, const float *y, float *least, int32_t *row)
 	memcpy(row, at, sizeof(at));
 }
 
+#include "kernel/int8.h"
 #include "kernel/gradient.h"
 
 #ifndef OWN_PRODUCTS
@@ -702,6 +705,13 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 #endif
 	.weights = weights,
 	.group_sums = group_sums,
+	.int8_bytes = sizeof(whole),
+	.largest = largest_of,
+	.even_squares = even_squares,
+	.quantize = quantize,
+	.int8_sums = int8_sums,
+	.matmul_int8 = matmul_int8,
+	.add_held = add_held,
 	.gemm = gemm_f32,
 	.rms_norm = rms_norm,
 	.layer_norm = layer_norm,

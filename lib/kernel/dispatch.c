@@ -67,10 +67,46 @@ tiles_are_right(void)
 	return right;
 }
 
+/* The same of bytes: outputs that take two inputs each, of codes 128 + c. */
+static int
+byte_tiles_are_right(void)
+{
+	enum { ROWS = 19, IN = 75, OUT = 39, PANELS = 2, NR = 32, WORDS = (IN + 3) / 4, LDQ = 2 * TC_INT8_PAD };
+	uint8_t panels[PANELS][WORDS][NR][4] __attribute__((aligned(64)));
+	float x[IN], scale[PANELS * NR], t[ROWS], y[ROWS][OUT];
+	int8_t q[ROWS][LDQ];
+	int32_t sums[ROWS];
+	struct tc_matrix m = { .in = IN, .out = OUT, .type = TC_PANEL_CODES, .bits = 8, .panels = panels, .groups = 1, .group = IN,
+		.panel_bytes = sizeof(panels[0]), .scale = scale };
+	int right = 1;
+
+	memset(panels, 128, sizeof(panels));
+	for (size_t j = 0; j < OUT; j++) {
+		size_t first = j * 2 % IN, second = (j * 2 + 17) % IN;
+
+		panels[j / NR][first / 4][j % NR][first % 4] = 255;
+		panels[j / NR][second / 4][j % NR][second % 4] = 0;
+	}
+	for (size_t j = 0; j < PANELS * NR; j++)
+		scale[j] = 1;
+	for (uint32_t r = 0; r < ROWS; r++) {
+		for (uint32_t i = 0; i < IN; i++)
+			x[i] = (float)((r * IN + i + 1) * 0x9e3779b1u >> 24) - TC_INT8_MAX - 1;
+		t[r] = 1;
+		tc_kernels_amx.quantize(IN, x, 1, TC_INT8_MAX, q[r]);
+	}
+	tc_kernels_amx.int8_sums(ROWS, IN, IN, q, LDQ, sums);
+	tc_kernels_amx.matmul_int8(&m, 0, PANELS, ROWS, q, LDQ, sums, t, y[0], OUT);
+	for (size_t r = 0; r < ROWS; r++)
+		for (size_t j = 0; j < OUT; j++)
+			right &= y[r][j] == (float)(127 * q[r][j * 2 % IN] - 128 * q[r][(j * 2 + 17) % IN]);
+	return right;
+}
+
 static int
 has_amx(void)
 {
-	return has_avx512() && tc_tiles_permitted() && tiles_are_right();
+	return has_avx512() && tc_tiles_permitted() && tiles_are_right() && byte_tiles_are_right();
 }
 
 static const struct {

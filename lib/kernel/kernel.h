@@ -81,6 +81,23 @@ struct tc_rounding {
 	float min, scale, zero, low, high;  /* scale is not 0; 0 <= low <= high <= 255 */
 };
 
+/* Products of whole numbers: the matrix holds words of codes of 8 bits, no
+ * table, a shift of TC_SHIFT_NONE (then z is 0) or TC_SHIFT_ZERO, and groups of
+ * TC_GROUP_WIDE to TC_INT8_GROUP_MAX that are a multiple of 4, or one.  Of
+ * inputs x_i = t q_i, q_i whole and at most TC_INT8_MAX in magnitude, and
+ *     A = sum of q_i (c_i - z) of a group, exact,
+ * the product is y = t (sum over groups, ascending, of s A), every product and
+ * every sum of it rounded in f32: the same bits on every CPU kind. */
+#define TC_INT8_MAX 127
+#define TC_INT8_GROUP_MAX 32768
+#define TC_INT8_PAD 64 /* rows of whole numbers are filled up with zeros to a multiple of this */
+
+/* An input that is not among them. */
+struct tc_held_out {
+	uint32_t input;
+	float x;
+};
+
 struct tc_kernels {
 	const char *name;
 	size_t nr;   /* outputs a panel holds; a multiple of 4, at most TC_NR_MAX */
@@ -101,6 +118,27 @@ struct tc_kernels {
 	void (*weights)(const struct tc_matrix *m, float *out);
 	/* sums[r][g], the sum of x[r][i] over group g (the last may be short). */
 	void (*group_sums)(size_t rows, size_t k, size_t group, const float *x, size_t ldx, float *sums);
+
+	/* Bytes of a whole number; in which order a row has them is the kind's. */
+	size_t int8_bytes;
+	/* The largest |x| of n, but for those above `most`; where there is a NaN
+	 * and most is INFINITY or NaN, NaN. */
+	float (*largest)(size_t n, const float *x, float most);
+	/* Sum of x^2 in double, on every kind in the same order. */
+	double (*even_squares)(size_t n, const float *x);
+	/* q = x inverse, that product rounded to f32 and then to a whole number,
+	 * ties to even; 0 where |x| is above most, and from n on. */
+	void (*quantize)(size_t n, const float *x, float inverse, float most, void *q);
+	/* sums[r][g] of the whole numbers of a group of n inputs; a row every
+	 * ldq_bytes. */
+	void (*int8_sums)(size_t rows, size_t n, size_t group, const void *q, size_t ldq_bytes, int32_t *sums);
+	/* As matmul(), of whole numbers; scale[r] is t, sums from int8_sums(). */
+	void (*matmul_int8)(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, const void *q,
+	    size_t ldq_bytes, const int32_t *sums, const float *scale, float *y, size_t ldy);
+	/* y[j] += s (c - z) x for the outputs of these panels and all that is
+	 * held, in this order, each product (s (c - z) first) and each sum
+	 * rounded: the same bits on every kind. */
+	void (*add_held)(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t n, const struct tc_held_out *held, float *y);
 
 	/* y[r][j] = sum over i of x[r][i] * panel[i][j], j < n <= nr, in f32, i
 	 * ascending, one fused (generic: one rounded) multiply-add at a time,

@@ -189,6 +189,23 @@ weights(const struct tc_matrix *m, float *out)
 	}
 }
 
+/* Words of P panels that will be wanted soon are asked for: those ROWS_AHEAD
+ * rows further on, or past the end of these panels in the next. */
+enum { ROWS_AHEAD = 16 };
+
+ALWAYS_INLINE void
+ask_for_rows(const struct tc_matrix *m, size_t panel, const int P, size_t row, size_t rows, size_t row_bytes)
+{
+	size_t at = (row + ROWS_AHEAD) * row_bytes;
+	const char *from = panel_of(m, panel);
+
+	if (row + ROWS_AHEAD >= rows)
+		at += (size_t)P * m->panel_bytes - rows * row_bytes;
+	UNROLL for (int p = 0; p < P; p++)
+		for (size_t line = 0; line < row_bytes; line += 64)
+			__builtin_prefetch(from + (size_t)p * m->panel_bytes + at + line, 0, 3);
+}
+
 #ifndef OWN_PRODUCTS
 
 /* The next panel's inputs i0 .., a part at each of these rows' products. */
@@ -350,23 +367,6 @@ add_code(const struct few *f, const int bits, const int R, const int P, int c, w
 		}
 }
 
-/* Words that will be wanted soon are asked for: those AHEAD rows further on, or
- * past the end of these panels in the next. */
-enum { AHEAD = 16 };
-
-ALWAYS_INLINE void
-ask_for(const struct few *f, const int P, size_t row, size_t rows, size_t row_bytes)
-{
-	size_t panel_bytes = f->m->panel_bytes, at = (row + AHEAD) * row_bytes;
-	const char *from = panel_of(f->m, f->panel);
-
-	if (row + AHEAD >= rows)
-		at += (size_t)P * panel_bytes - rows * row_bytes;
-	UNROLL for (int p = 0; p < P; p++)
-		for (size_t line = 0; line < row_bytes; line += 64)
-			__builtin_prefetch(from + (size_t)p * panel_bytes + at + line, 0, 3);
-}
-
 /* Codes that are unrolled: those of a word, or a part that divides them. */
 ALWAYS_INLINE int
 codes_at_once(const int bits)
@@ -386,7 +386,7 @@ add_codes(const struct few *f, const int bits, const int R, const int P, size_t 
 	words q;
 
 	for (; x < end; w += NR) {
-		ask_for(f, P, row++, rows, NR * sizeof(*w));
+		ask_for_rows(f->m, f->panel, P, row++, rows, NR * sizeof(*w));
 		UNROLL for (int p = 0; p < P; p++)
 			UNROLL for (int v = 0; v < NV; v++)
 				q[p][v] = load_words(w + (size_t)p * stride + v * W);
@@ -416,7 +416,7 @@ add_dense(const struct few *f, load_fn *load_panel, const int R, const int P, si
 	for (size_t i = i0; i < i0 + n; i++) {
 		vf b[FEW];
 
-		ask_for(f, P, i, f->m->in, NR * tc_panel_bytes[f->m->type]);
+		ask_for_rows(f->m, f->panel, P, i, f->m->in, NR * tc_panel_bytes[f->m->type]);
 		UNROLL for (int r = 0; r < R; r++)
 			b[r] = splat(f->x[(size_t)r * f->ldx + i]);
 		UNROLL for (int p = 0; p < P; p++)

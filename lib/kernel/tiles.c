@@ -7,6 +7,7 @@
 /* Processor: leaf 7, edx. */
 #define HAS_AMX_BF16 (1u << 22)
 #define HAS_AMX_TILE (1u << 24)
+#define HAS_AMX_INT8 (1u << 25)
 /* System: it saves the tiles' shapes and data when threads change places. */
 #define XCR0_TILES (3u << 17)
 /* Kernel: linux/Documentation/arch/x86/xstate.rst. */
@@ -18,7 +19,7 @@ processor_has_tiles(void)
 {
 	unsigned a, b, c, d;
 
-	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & HAS_AMX_BF16) && (d & HAS_AMX_TILE);
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & HAS_AMX_BF16) && (d & HAS_AMX_TILE) && (d & HAS_AMX_INT8);
 }
 
 static int

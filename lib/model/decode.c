@@ -18,6 +18,14 @@ tc_model_begin(struct tc_model *m, const struct tc_header *h, struct tc_pool *po
 	return 0;
 }
 
+static int
+take_head(struct tc_model *m, const struct tc_tensor *t, struct tc_err *err)
+{
+	m->head.int8 = m->int8;
+	tc_int8_count(m->int8, t);
+	return tc_linear_prepare(&m->head, t, 0, tc_tensor_rows(t), TC_LINEAR_FEW, m->pool, err);
+}
+
 int
 tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, struct tc_err *err)
 {
@@ -35,8 +43,9 @@ tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, struct
 	case TC_ROLE_FINAL_NORM:
 		return tc_norm_take(&m->final_norm, &m->config, t, err);
 	case TC_ROLE_HEAD:
-		return tc_linear_prepare(&m->head, t, 0, tc_tensor_rows(t), TC_LINEAR_FEW, m->pool, err);
+		return take_head(m, t, err);
 	default:
+		m->block[t->block].int8 = m->int8;
 		return tc_block_take(&m->block[t->block], &m->config, t, m->pool, err);
 	}
 }
@@ -54,7 +63,7 @@ tc_model_finish(struct tc_model *m, struct tc_err *err)
 	if (!m->final_norm.w || (m->config.norm == TC_NORM_LAYER && !m->final_norm.b))
 		return tc_fail(err, TC_DATA, "the final norm is missing");
 	if (m->config.tied)
-		return tc_linear_prepare(&m->head, &m->embed.t, 0, tc_tensor_rows(&m->embed.t), TC_LINEAR_FEW, m->pool, err);
+		return take_head(m, &m->embed.t, err);
 	return m->head.m.panels ? 0 : tc_fail(err, TC_DATA, "the head is missing");
 }
 
@@ -151,7 +160,7 @@ tile_rest(void *ctx, size_t i, int worker)
 	    d->q + first * c->heads * c->head_dim, &d->kv[p->block], &d->scratch[worker], NULL, NULL);
 }
 
-/* As many tiles a thread, nearly equal. */
+/* As many tiles a thread, nearly equal, unless their rows share a scale. */
 static void
 run_tiles(struct pass *p)
 {
@@ -159,7 +168,7 @@ run_tiles(struct pass *p)
 	size_t threads = (size_t)tc_pool_threads(pool), n = (p->rows + TC_TILE_ROWS - 1) / TC_TILE_ROWS;
 
 	n = tc_min(tc_round_up(n, threads), p->rows);
-	p->tile_rows = (p->rows + n - 1) / n;
+	p->tile_rows = p->d->m->int8 && p->d->m->int8->batch ? TC_TILE_ROWS : (p->rows + n - 1) / n;
 	n = (p->rows + p->tile_rows - 1) / p->tile_rows;
 	tc_pool_run(pool, n, tile_qkv, p);
 	tc_pool_run(pool, n, tile_rest, p);

@@ -10,6 +10,7 @@
 struct tc_model {
 	struct tc_config config;
 	struct tc_pool *pool;
+	struct tc_int8 *int8;       /* set by the caller before it takes tensors; NULL: f32 */
 	struct tc_kept embed, pos;
 	struct tc_block *block;     /* [layers] */
 	struct tc_norm final_norm;
@@ -49,7 +50,9 @@ void tc_decode_close(struct tc_decode *d);
 
 /* Appends count ids (a prompt, or one token) and computes the logits that
  * predict what follows: d->logits.  The same bits however the ids are
- * divided into calls.  TC_DATA: an id outside the vocabulary, or no room. */
+ * divided into calls (unless int8 has one scale for rows that go together: a
+ * prompt's by TC_TILE_ROWS of every TC_DECODE_ROWS, or if TC_DECODE_FEW or
+ * fewer come, these).  TC_DATA: an id outside the vocabulary, or no room. */
 int tc_decode_run(struct tc_decode *d, const uint32_t *ids, size_t count, struct tc_err *err) TC_MUST_CHECK;
 /* Forgets all positions from n on. */
 void tc_decode_crop(struct tc_decode *d, size_t n);

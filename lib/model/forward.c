@@ -19,6 +19,7 @@ tc_forward_tokens(struct tc_forward *f, size_t nseq, const size_t *length, const
 			return tc_fail(err, TC_USAGE, "windows of %zu tokens: the model has %zu positions", length[i],
 			    f->config.positions);
 	f->ids = ids;
+	f->block.int8 = f->int8;
 	return tc_exec_open(&f->exec, &f->config, f->pool, nseq, length, o, err);
 }
 
@@ -29,8 +30,10 @@ take_embed(struct tc_forward *f, const struct tc_tensor *t, bool mapped, struct 
 		return tc_fail(err, TC_DATA, "%s: is there twice", t->name);
 	if (tc_exec_embed(&f->exec, t, f->ids, err) < 0)
 		return -1;
-	if (f->config.tied)
+	if (f->config.tied) {
+		tc_int8_count(f->int8, t);
 		return tc_kept_set(&f->embed, t, mapped, err);
+	}
 	f->embed.there = true;
 	return 0;
 }
@@ -126,6 +129,7 @@ tc_forward_take(struct tc_forward *f, const struct tc_record *r, bool mapped, st
 		return take_final_norm(f, t, err);
 	case TC_ROLE_HEAD:
 		f->headed = true;
+		tc_int8_count(f->int8, t);
 		return tc_kept_set(&f->head, t, mapped, err);
 	default:
 		return take_block_tensor(f, t, err);
@@ -159,7 +163,7 @@ tc_forward_head(const struct tc_forward *f)
 struct tc_final
 tc_forward_final(const struct tc_forward *f)
 {
-	return (struct tc_final){ f->exec.hidden, tc_forward_head(f), f->config.final_cap };
+	return (struct tc_final){ f->exec.hidden, tc_forward_head(f), f->config.final_cap, f->int8 };
 }
 
 void

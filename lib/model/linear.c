@@ -28,9 +28,9 @@ struct pack {
 	struct tc_matrix codes; /* as words, when l's numbers are made from them */
 	void *work;             /* [threads]: rows that are packed now, and words */
 	size_t work_bytes;
-	int extra;              /* added to every code */
 	float number[256];      /* what a code stands for, */
-	uint16_t bf16[256];     /* as bf16 */
+	uint16_t bf16[256];     /* as bf16, */
+	uint8_t code[256];      /* and in a word */
 };
 
 /* dst[i][j] = number[code of row j, input i], 0 beyond the last row. */
@@ -71,8 +71,9 @@ pack_words(const struct pack *k, const uint8_t *codes, size_t n, uint32_t *dst)
 			size_t some = tc_min(m->group, m->in - g * m->group);
 			uint32_t *to = dst + g * words * nr + j;
 
-			for (size_t i = 0; i < some; i++)
-				to[i / per * nr] |= (uint32_t)(q[i] + k->extra) << (i % per * (size_t)m->bits);
+			for (size_t i = 0; i < some; to += nr)
+				for (size_t c = 0; c < per && i < some; c++, i++)
+					*to |= (uint32_t)k->code[q[i]] << (c * (size_t)m->bits);
 		}
 }
 
@@ -183,7 +184,7 @@ pack_scales(struct pack *k, struct tc_matrix *m, struct tc_err *err)
 }
 
 /* How the codes of w become words: 7 bits take as many words as 8, and 1 bit
- * without a zero is -1 or 1. */
+ * without a zero is -1 or 1; for whole numbers all take 8. */
 static int
 describe_codes(struct pack *k, struct tc_err *err)
 {
@@ -205,8 +206,13 @@ describe_codes(struct pack *k, struct tc_err *err)
 		m->table = k->l->table;
 	} else if (f->bits == 7) {
 		m->bits = 8;
-		k->extra = 128 - centre;
 	}
+	if (k->l->whole) {
+		m->bits = 8;
+		m->table = NULL;
+	}
+	for (int q = 0; q < 1 << f->bits; q++)
+		k->code[q] = (uint8_t)(m->bits > f->bits ? 128 + (int)k->number[q] : q);
 	memcpy(k->l->table, k->number, sizeof(k->l->table));
 	for (int q = 0; q < 1 << f->bits; q++)
 		k->bf16[q] = tc_bf16_from_f32(k->number[q]);
@@ -239,7 +245,7 @@ choose_form(struct pack *k, enum tc_linear_use use)
 	struct tc_matrix *m = &k->l->m;
 
 	*m = k->codes;
-	if (use == TC_LINEAR_FEW || (tc_kernels()->keeps_codes && tc_kernels()->keeps_codes(m)))
+	if (use == TC_LINEAR_FEW || k->l->whole || (tc_kernels()->keeps_codes && tc_kernels()->keeps_codes(m)))
 		return;
 	m->bits = 0;
 	m->type = m->table || is_widened(m->in, m->out) ? TC_PANEL_F32 : TC_PANEL_BF16;
@@ -330,6 +336,7 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 
 	assert(row0 + nrows <= tc_tensor_rows(w));
 	tc_kept_free(&l->source);
+	l->whole = l->int8 && tc_int8_takes(w);
 	l->m = (struct tc_matrix){ .in = tc_tensor_cols(w), .out = nrows, .groups = 1 };
 	l->m.type = numbers ? dense_type(&w->format, l->m.in, nrows, use) : TC_PANEL_F32;
 	if (take_sparse(&l->sparse, w, row0, nrows, err) < 0 || take_ops(l, w, err) < 0)
@@ -422,6 +429,7 @@ tc_linear_prepare_transposed(struct tc_linear *l, size_t nparts, const struct tc
 
 	for (size_t i = 0; i < nparts; i++)
 		in += part[i].n;
+	l->whole = false;
 	l->m = (struct tc_matrix){ .in = in, .out = out, .groups = 1, .type = transposed_type(nparts, part, in, out) };
 	l->m.panel_bytes = tc_round_up(in * tc_kernels()->nr * tc_panel_bytes[l->m.type], TC_ALIGN);
 	if (tc_room(&l->panels.p, &l->panels.size_bytes, panels_of(&l->m) * l->m.panel_bytes, err) < 0)
@@ -472,16 +480,17 @@ tc_linear_free(struct tc_linear *l)
 size_t
 tc_linear_work(size_t in, size_t rows)
 {
-	return rows * in + TC_LINEARS_MAX * rows * (in / TC_GROUP_WIDE + 1);
+	return rows * in + TC_LINEARS_MAX * rows * (in / TC_GROUP_WIDE + 1) + tc_int8_work(in, rows);
 }
 
 struct run {
 	const struct tc_product *p;
-	const float *sums[TC_LINEARS_MAX];
+	const void *sums[TC_LINEARS_MAX]; /* float, of whole numbers int32_t */
 	size_t first[TC_LINEARS_MAX + 1]; /* unit of each matrix */
 	size_t unit;                      /* panels */
 	size_t rows, ldx;
 	const float *x;
+	struct tc_int8_rows whole;        /* x, where a matrix asks for it */
 };
 
 static void
@@ -523,6 +532,19 @@ run_source(const struct run *r, const struct tc_product *p, size_t p0, size_t n,
 	}
 }
 
+/* Panels p0 .. p0+n-1 with whole numbers, and what was held out. */
+static void
+run_whole(const struct run *r, size_t i, size_t p0, size_t n)
+{
+	const struct tc_product *p = &r->p[i];
+	const struct tc_int8_rows *q = &r->whole;
+
+	tc_kernels()->matmul_int8(&p->l->m, p0, n, r->rows, q->q, q->ldq_bytes, r->sums[i], q->scale, p->y, p->ldy);
+	for (size_t row = 0; row < r->rows; row++)
+		if (q->nheld[row] > 0)
+			tc_kernels()->add_held(&p->l->m, p0, n, q->nheld[row], q->held + row * q->held_most, p->y + row * p->ldy);
+}
+
 static void
 run_unit(void *ctx, size_t u, int worker)
 {
@@ -535,7 +557,9 @@ run_unit(void *ctx, size_t u, int worker)
 	p = &r->p[i];
 	p0 = (u - r->first[i]) * r->unit;
 	n = tc_min(r->unit, panels_of(&p->l->m) - p0);
-	if (p->l->source.there)
+	if (p->l->whole)
+		run_whole(r, i, p0, n);
+	else if (p->l->source.there)
 		run_source(r, p, p0, n, worker);
 	else
 		tc_kernels()->matmul(&p->l->m, p0, n, r->rows, r->x, r->ldx, r->sums[i], p->y, p->ldy);
@@ -555,29 +579,50 @@ unit_panels(size_t panels, struct tc_pool *pool)
 	return threads == 1 ? panels : tc_max(n >= ENOUGH ? n : (panels + threads - 1) / threads, LEAST);
 }
 
+/* The sums that product i asks for: those of the product before, of the same
+ * inputs in the same groups, or in work.  Returns what is left of that. */
+static float *
+find_sums(struct run *r, size_t i, float *work)
+{
+	const struct tc_linear *l = r->p[i].l, *before = i > 0 ? r->p[i - 1].l : NULL;
+	const struct tc_matrix *m = &l->m;
+
+	if (!l->whole && !tc_matrix_wants_sums(m))
+		return work;
+	if (before && r->sums[i - 1] && before->whole == l->whole && before->m.group == m->group) {
+		r->sums[i] = r->sums[i - 1];
+		return work;
+	}
+	if (l->whole)
+		tc_kernels()->int8_sums(r->rows, m->in, m->group, r->whole.q, r->whole.ldq_bytes, (int32_t *)work);
+	else
+		tc_kernels()->group_sums(r->rows, m->in, m->group, r->x, r->ldx, work);
+	r->sums[i] = work;
+	return work + r->rows * m->groups;
+}
+
 static void
 run_products(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *work,
     struct tc_pool *pool)
 {
 	struct run r = { .p = p, .rows = rows, .ldx = ldx, .x = x };
-	size_t panels = 0;
+	size_t panels = 0, in = p->l->m.in;
+	const struct tc_int8 *whole = NULL;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		panels += panels_of(&p[i].l->m);
+		whole = p[i].l->whole ? p[i].l->int8 : whole;
+	}
+	if (whole) {
+		tc_int8_rows_make(&r.whole, whole, rows, in, x, ldx, work);
+		work += tc_int8_work(in, rows);
+	}
 	r.unit = unit_panels(panels, pool);
 	for (size_t i = 0; i < n; i++) {
 		const struct tc_matrix *m = &p[i].l->m;
 
 		r.first[i + 1] = r.first[i] + (panels_of(m) + r.unit - 1) / r.unit;
-		if (!tc_matrix_wants_sums(m))
-			continue;
-		if (i > 0 && r.sums[i - 1] && p[i - 1].l->m.group == m->group) {
-			r.sums[i] = r.sums[i - 1]; /* the same x in the same groups */
-			continue;
-		}
-		tc_kernels()->group_sums(rows, m->in, m->group, x, ldx, work);
-		r.sums[i] = work;
-		work += rows * m->groups;
+		work = find_sums(&r, i, work);
 	}
 	tc_pool_run(pool, r.first[n], run_unit, &r);
 }

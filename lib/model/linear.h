@@ -4,7 +4,8 @@
  * the numbers are unpacked once, since every tile of rows reads them; for few
  * (decoding) packed weights stay packed, since reading them from memory is
  * what costs.  Both give the same bits (struct tc_matrix); where a CPU kind has
- * other sums for codes than for numbers, codes they stay.  Formats that the
+ * other sums for codes than for numbers, codes they stay.  With dynamic int8
+ * (int8.h) a matrix that it takes stays codes, of 8 bits.  Formats that the
  * kernels do not know stay as they are in the tensor, for few rows, and are
  * unpacked panel by panel at every product.  Sparse numbers are multiplied by
  * themselves, after the rest; input ops are done first, once for layers that
@@ -14,6 +15,7 @@
 
 #include "base/thread.h"
 #include "kernel/kernel.h"
+#include "model/int8.h"
 #include "tensor/input_op.h"
 #include "tensor/kept.h"
 
@@ -42,6 +44,8 @@ struct tc_linear {
 	int nops;
 	struct tc_input_op op[TC_INPUT_OPS_MAX];
 	uint16_t *input_scale;
+	const struct tc_int8 *int8; /* the caller's, set before it is prepared: NULL is f32 */
+	bool whole;             /* it runs so */
 };
 
 /* From rows row0 .. row0+nrows-1 of w, which is not needed afterwards.

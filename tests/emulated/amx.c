@@ -4,9 +4,10 @@
 #define TILE_SHAPES(p) emulated_shapes(p)
 #define TILE_RELEASE() emulated_release()
 #define TILE_ZERO(t) emulated_tile(t, 1)
-#define TILE_LOAD(t, p) emulated_load(t, p)
+#define TILE_LOAD_FROM(t, p, stride) emulated_load_from(t, p, stride)
 #define TILE_STORE(t, p) emulated_store(t, p)
 #define TILE_DP(c, a, b) emulated_dp(c, a, b)
+#define TILE_DP_INT8(c, a, b) emulated_dp_int8(c, a, b)
 #include "../unit/tiles.h"
 
 #include "kernel/amx.c"

@@ -579,7 +579,7 @@ job_open(struct job *job, const struct predictions *p, const double *hidden)
 		job->head[s].part[0].data = job->numbers[s];
 		narrow(p->vocab * side->width, side->head, job->numbers[s]);
 		narrow(p->tokens * side->width, s == 0 ? hidden : side->hidden, job->hidden[s]);
-		job->final[s] = (struct tc_final){ job->hidden[s], &job->head[s], side->cap };
+		job->final[s] = (struct tc_final){ job->hidden[s], &job->head[s], side->cap, NULL };
 	}
 	job->l = (struct tc_loss){ .n = p->n, .row = p->row, .target = p->target, .weight = p->weight, .alpha = p->alpha,
 		.temperature = p->temperature, .model = &job->final[0], .teacher = p->alpha > 0 ? &job->final[1] : NULL };

@@ -153,7 +153,7 @@ static double
 nll_distance(const struct tc_forward *f, const uint32_t *ids, const float *want)
 {
 	enum { N = SEQS * (LEN - 1) };
-	struct tc_final m = { f->exec.hidden, tc_forward_head(f), 0 };
+	struct tc_final m = { f->exec.hidden, tc_forward_head(f), 0, NULL };
 	size_t row[N];
 	uint32_t target[N];
 	double nll[N], most = 0;

@@ -1,6 +1,6 @@
 /* Linear layers of every weight format: prepared for many rows or for few,
- * the same bits, and those of the weights that the tensor stands for; and
- * transposed. */
+ * the same bits, and those of the weights that the tensor stands for;
+ * transposed; and with dynamic int8. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -427,6 +427,186 @@ test_mixed_ops(void)
 	ok(same, "%s: layers with and without input ops, together as alone", tc_kernels_name());
 }
 
+/* ---- dynamic int8 ---- */
+
+#define INT8_BOUND 1e-5 /* of the sum of the terms' magnitudes */
+
+/* x as int8.h says it is rounded, what is held out as it is. */
+static void
+rounded(const struct tc_int8 *how, size_t rows, size_t in, const float *x, double *to)
+{
+	float max[ROWS], bound[ROWS], most = 0;
+
+	for (size_t r = 0; r < rows; r++) {
+		double sum = 0;
+
+		for (size_t i = 0; i < in; i++)
+			sum += (double)x[r * in + i] * (double)x[r * in + i];
+		bound[r] = how->hold_out > 0 ? (float)(how->hold_out * sqrt(sum / (double)in)) : INFINITY;
+		max[r] = 0;
+		for (size_t i = 0; i < in; i++)
+			if (fabsf(x[r * in + i]) <= bound[r])
+				max[r] = fmaxf(max[r], fabsf(x[r * in + i]));
+		most = fmaxf(most, max[r]);
+	}
+	for (size_t r = 0; r < rows; r++)
+		for (size_t i = 0; i < in; i++) {
+			float m = how->batch ? most : max[r], v = x[r * in + i];
+
+			to[r * in + i] = fabsf(v) > bound[r] || m == 0 ? (double)v : (double)(m / 127) * (double)rintf(v * (127 / m));
+		}
+}
+
+static float *
+run_int8(const struct tc_tensor *t, const struct tc_int8 *how, enum tc_linear_use use, size_t rows, const float *x,
+    struct tc_pool *pool)
+{
+	size_t in = tc_tensor_cols(t), out = tc_tensor_rows(t);
+	struct tc_linear l = { .int8 = how };
+	float *y = calloc(rows * out, sizeof(*y)), *work = malloc(tc_linear_work(in, rows) * sizeof(*work));
+
+	if (tc_linear_prepare(&l, t, 0, out, use, pool, &err) < 0)
+		exit(1);
+	tc_linear_run(&l, rows, x, in, y, out, work, pool);
+	tc_linear_free(&l);
+	free(work);
+	return y;
+}
+
+/* In units of INT8_BOUND. */
+static double
+int8_distance(const struct tc_tensor *t, const struct tc_int8 *how, size_t rows, const float *x, const float *y)
+{
+	size_t in = tc_tensor_cols(t), out = tc_tensor_rows(t);
+	float *w = malloc(out * in * sizeof(*w));
+	double *q = malloc(rows * in * sizeof(*q)), most = 0;
+
+	rounded(how, rows, in, x, q);
+	tc_tensor_read_rows(t, 0, out, w);
+	for (size_t r = 0; r < rows; r++)
+		for (size_t j = 0; j < out; j++) {
+			double sum = 0, size = 1e-30, d;
+
+			for (size_t i = 0; i < in; i++) {
+				sum += q[r * in + i] * (double)w[j * in + i];
+				size += fabs(q[r * in + i] * (double)w[j * in + i]);
+			}
+			d = fabs(sum - (double)y[r * out + j]) / size / INT8_BOUND;
+			most = isnan(d) ? INFINITY : fmax(most, d);
+		}
+	free(w);
+	free(q);
+	return most;
+}
+
+/* Every kind's bits are the first one's, which it leaves in *first. */
+static void
+test_int8(struct tc_format f, const char *name, struct tc_int8 how, struct tc_pool *pool, float **first)
+{
+	enum { IN = IN_MOST - 1 };
+	struct tc_tensor t;
+	float x[ROWS * IN], *many, *y;
+	int same = 1;
+	double most;
+
+	tc_rng_seed(&rng, 8);
+	t = random_tensor(f, OUT, IN);
+	random_scales(TC_F32, ROWS * IN, -1, 1, x);
+	for (size_t r = 0; r < ROWS; r += 3)
+		x[r * IN + r] = 30;
+	memset(x + 5 * IN, 0, IN * sizeof(*x));
+	many = run_int8(&t, &how, TC_LINEAR_MANY, ROWS, x, NULL);
+	most = int8_distance(&t, &how, ROWS, x, many);
+	for (size_t rows = 1; rows <= ROWS; rows++) {
+		y = run_int8(&t, &how, TC_LINEAR_FEW, how.batch ? ROWS : rows, x, rows % 2 ? pool : NULL);
+		same &= memcmp(y, many, rows * OUT * sizeof(*y)) == 0;
+		free(y);
+	}
+	ok(tc_int8_takes(&t) && most <= 1, "%s: dynamic int8: %s: inputs rounded as they are said to be (%.3f of the bound)",
+	    tc_kernels_name(), name, most);
+	ok(same, "%s: dynamic int8: %s: any rows, 1 and 2 threads, for many rows or for few, the same bits", tc_kernels_name(), name);
+	if (*first) {
+		ok(memcmp(*first, many, ROWS * OUT * sizeof(*many)) == 0, "%s: dynamic int8: %s: the bits of every other kind",
+		    tc_kernels_name(), name);
+		free(many);
+	} else {
+		*first = many;
+	}
+	free_parts(&t);
+}
+
+/* What is not taken, and what is not finite. */
+static void
+test_int8_ends(void)
+{
+	static const struct tc_format not[] = {
+		{ .dtype = TC_F32 }, { .dtype = TC_BF16 }, { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = 128, .zero = TC_ZERO_MIN },
+		{ .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = 16, .zero = TC_ZERO_NONE }, { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = 34, .zero = TC_ZERO_NONE },
+		{ .encoding = TC_CODEBOOK, .dtype = TC_F16, .bits = 4, .group = 64, .zero = TC_ZERO_NONE },
+	};
+	enum { IN = 96, BAD = 3 };
+	struct tc_int8 how = {0};
+	struct tc_tensor t;
+	float x[BAD * IN], *y, *f32;
+	int right = 1, same = 1;
+
+	random_scales(TC_F32, BAD * IN, -1, 1, x);
+	for (size_t i = 0; i < sizeof(not) / sizeof(not[0]); i++) {
+		t = random_tensor(not[i], OUT, IN);
+		y = run_int8(&t, &how, TC_LINEAR_MANY, BAD, x, NULL);
+		f32 = run(&t, TC_LINEAR_MANY, 0, OUT, BAD, x, NULL);
+		same &= !tc_int8_takes(&t) && memcmp(y, f32, BAD * OUT * sizeof(*y)) == 0;
+		free(y);
+		free(f32);
+		free_parts(&t);
+	}
+	ok(same, "%s: dynamic int8: what it does not take runs in f32", tc_kernels_name());
+	t = random_tensor((struct tc_format){ .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = TC_GROUP_ROW, .zero = TC_ZERO_NONE }, OUT, IN);
+	x[17] = NAN;
+	x[IN + 17] = -INFINITY;
+	for (how.hold_out = 0; how.hold_out <= 4; how.hold_out += 4) {
+		y = run_int8(&t, &how, TC_LINEAR_MANY, BAD, x, NULL);
+		for (size_t i = 0; i < BAD * OUT; i++)
+			right &= !isfinite(y[i]) == (i < 2 * OUT);
+		free(y);
+	}
+	ok(right, "%s: dynamic int8: what is not finite makes its row's outputs so, and no other's", tc_kernels_name());
+	free_parts(&t);
+}
+
+enum { INT8_CASES = 14 };
+
+static void
+test_all_int8(struct tc_pool *pool, float *first[INT8_CASES])
+{
+	static const struct tc_int8 token = {0}, batch = { .batch = true }, held = { .hold_out = 6 },
+		both = { .batch = true, .hold_out = 2 };
+	static const struct {
+		const char *name;
+		struct tc_format f;
+		const struct tc_int8 *how;
+	} cases[INT8_CASES] = {
+		{ "8 bits, rows, a scale a token", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = TC_GROUP_ROW, .zero = TC_ZERO_NONE }, &token },
+		{ "8 bits, rows, one scale", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = TC_GROUP_ROW, .zero = TC_ZERO_NONE }, &batch },
+		{ "8 bits, rows, 6 held out", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = TC_GROUP_ROW, .zero = TC_ZERO_NONE }, &held },
+		{ "8 bits, rows, one scale, 2 held out", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = TC_GROUP_ROW, .zero = TC_ZERO_NONE }, &both },
+		{ "8 bits, the tensor, f32 scale", { .encoding = TC_UNIFORM, .dtype = TC_F32, .bits = 8, .group = TC_GROUP_TENSOR, .zero = TC_ZERO_NONE }, &token },
+		{ "8 bits, groups of 32, zeros", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = 32, .zero = TC_ZERO_INT }, &both },
+		{ "8 bits, groups of 128", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = 128, .zero = TC_ZERO_NONE }, &held },
+		{ "7 bits, groups of 64, zeros", { .encoding = TC_UNIFORM, .dtype = TC_F32, .bits = 7, .group = 64, .zero = TC_ZERO_INT }, &token },
+		{ "6 bits, groups of 36", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 6, .group = 36, .zero = TC_ZERO_NONE }, &held },
+		{ "5 bits, rows, zeros", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 5, .group = TC_GROUP_ROW, .zero = TC_ZERO_INT }, &held },
+		{ "4 bits, groups of 128, zeros", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 128, .zero = TC_ZERO_INT }, &token },
+		{ "3 bits, groups of 64", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 3, .group = 64, .zero = TC_ZERO_NONE }, &token },
+		{ "2 bits, groups of 64, zeros", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 2, .group = 64, .zero = TC_ZERO_INT }, &both },
+		{ "1 bit, groups of 64", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 1, .group = 64, .zero = TC_ZERO_NONE }, &held },
+	};
+
+	for (size_t i = 0; i < INT8_CASES; i++)
+		test_int8(cases[i].f, cases[i].name, *cases[i].how, pool, &first[i]);
+	test_int8_ends();
+}
+
 int
 main(void)
 {
@@ -446,6 +626,7 @@ main(void)
 	const struct tc_kernels *list[8];
 	size_t n = kinds_to_test(list, 8);
 	struct tc_pool *pool;
+	float *first[INT8_CASES] = {0};
 	char name[80];
 
 	tc_rng_seed(&rng, 3);
@@ -474,7 +655,10 @@ main(void)
 		for (size_t l = 0; l < sizeof(large) / sizeof(large[0]); l++)
 			test_large(large[l].f, large[l].name, pool);
 		test_all_transposed(pool);
+		test_all_int8(pool, first);
 	}
+	for (size_t i = 0; i < INT8_CASES; i++)
+		free(first[i]);
 	tc_pool_close(pool);
 	return done_testing();
 }

@@ -272,10 +272,10 @@ static int
 run(struct results *r, const struct side *base, struct tc_pool *pool)
 {
 	struct tc_nll a = { PREDICTIONS, rows, targets, r->nll, r->base_nll, r->kld, r->same_top };
-	struct tc_final m = { sides[0].hidden, &sides[0].head, 0 }, b = { 0 };
+	struct tc_final m = { sides[0].hidden, &sides[0].head, 0, NULL }, b = { 0 };
 
 	if (base)
-		b = (struct tc_final){ base->hidden, &base->head, 0 };
+		b = (struct tc_final){ base->hidden, &base->head, 0, NULL };
 	err = (struct tc_err){0};
 	return tc_nll_run(&a, &m, base ? &b : NULL, pool, &err);
 }

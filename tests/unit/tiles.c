@@ -120,6 +120,61 @@ test_products(void)
 	ok(tiny, "emulated products: numbers too small are 0, whether taken or given");
 }
 
+/* ---- bytes ---- */
+
+struct bytes {
+	int8_t a[TILE_ROWS][TILE_ROW_BYTES];
+	uint8_t b[TILE_ROWS][TILE_ROW_BYTES];
+	int32_t c[TILE_ROWS][WORDS];
+};
+
+static void
+random_bytes(struct bytes *n)
+{
+	for (size_t i = 0; i < sizeof(*n); i++)
+		((uint8_t *)n)[i] = (uint8_t)tc_rng_below(&rng, 256);
+}
+
+static int
+int8_product_is_defined(size_t rows, size_t words, size_t columns)
+{
+	struct tile_shapes s = shapes(rows, words, columns);
+	struct bytes n;
+	int32_t got[TILE_ROWS][WORDS];
+	int right = 1;
+
+	random_bytes(&n);
+	memcpy(got, n.c, sizeof(got));
+	emulated_shapes(&s);
+	emulated_load(0, n.c);
+	emulated_load_from(1, n.a, sizeof(n.a[0]));
+	emulated_load(2, n.b);
+	emulated_dp_int8(0, 1, 2);
+	emulated_store(0, got);
+	emulated_release();
+	for (size_t i = 0; i < TILE_ROWS; i++)
+		for (size_t j = 0; j < WORDS; j++) {
+			uint32_t want = (uint32_t)n.c[i][j];
+
+			for (size_t k = 0; i < rows && j < columns && k < 4 * words; k++)
+				want += (uint32_t)(n.a[i][k] * n.b[k / 4][4 * j + k % 4]);
+			right &= (uint32_t)got[i][j] == want;
+		}
+	return right;
+}
+
+static void
+test_int8_products(void)
+{
+	int right = 1;
+
+	for (size_t rows = 1; rows <= TILE_ROWS; rows += 3)
+		for (size_t words = 1; words <= TILE_ROWS; words += 3)
+			for (size_t columns = 1; columns <= WORDS; columns += 3)
+				right &= int8_product_is_defined(rows, words, columns);
+	ok(right, "emulated products of bytes are as they are defined, in tiles of every shape");
+}
+
 /* ---- what is refused ---- */
 
 static void
@@ -263,6 +318,31 @@ unit_agrees(unsigned high, unsigned spread, size_t rows)
 	return memcmp(got, want, sizeof(got)) == 0;
 }
 
+static int
+unit_agrees_on_bytes(size_t rows)
+{
+	struct tile_shapes s = shapes(rows, WORDS, WORDS);
+	struct bytes n;
+	int32_t got[TILE_ROWS][WORDS] = {0}, want[TILE_ROWS][WORDS] = {0};
+
+	random_bytes(&n);
+	TILE_SHAPES(&s);
+	TILE_LOAD(0, n.c);
+	TILE_LOAD(1, n.a);
+	TILE_LOAD(2, n.b);
+	TILE_DP_INT8(0, 1, 2);
+	TILE_STORE(0, got);
+	TILE_RELEASE();
+	emulated_shapes(&s);
+	emulated_load(0, n.c);
+	emulated_load(1, n.a);
+	emulated_load(2, n.b);
+	emulated_dp_int8(0, 1, 2);
+	emulated_store(0, want);
+	emulated_release();
+	return memcmp(got, want, sizeof(got)) == 0;
+}
+
 static void
 test_unit(void)
 {
@@ -274,7 +354,8 @@ test_unit(void)
 	}
 	for (size_t rows = 1; rows <= TILE_ROWS; rows++)
 		for (int i = 0; i < 50; i++)
-			same &= unit_agrees(130, 12, rows) && unit_agrees(67, 8, rows) && unit_agrees(3, 4, rows);
+			same &= unit_agrees(130, 12, rows) && unit_agrees(67, 8, rows) && unit_agrees(3, 4, rows) &&
+			    unit_agrees_on_bytes(rows);
 	ok(same, "the matrix unit agrees with its emulation, bit by bit");
 }
 
@@ -287,6 +368,7 @@ main(void)
 		return done_testing();
 	}
 	test_products();
+	test_int8_products();
 	test_refusals();
 	test_unit();
 	return done_testing();

@@ -67,12 +67,18 @@ emulated_tile(int t, int written)
 }
 
 static inline void
-emulated_load(int t, const void *from)
+emulated_load_from(int t, const void *from, size_t stride_bytes)
 {
 	struct emulated_tile *to = emulated_tile(t, 1);
 
 	for (size_t r = 0; r < emulated.shapes.rows[t]; r++)
-		memcpy(to->row[r], (const char *)from + r * TILE_ROW_BYTES, emulated.shapes.row_bytes[t]);
+		memcpy(to->row[r], (const char *)from + r * stride_bytes, emulated.shapes.row_bytes[t]);
+}
+
+static inline void
+emulated_load(int t, const void *from)
+{
+	emulated_load_from(t, from, TILE_ROW_BYTES);
 }
 
 static inline void
@@ -107,24 +113,53 @@ emulated_multiply(struct emulated_tile *c, const struct emulated_tile *a, const 
 	}
 }
 
-static inline void
-emulated_dp(int c, int a, int b)
+enum { EMULATED_WORD_BYTES = 4 };
+
+/* What products ask of three tiles; the first. */
+static inline struct emulated_tile *
+emulated_operands(int c, int a, int b)
 {
-	enum { PAIR_BYTES = 4, CSR_DENORMALS_ARE_0 = 0x8040, CSR_ROUNDING = 0x6000 };
 	const struct tile_shapes *s = &emulated.shapes;
-	struct emulated_tile *to = emulated_tile(c, 0);
-	unsigned csr = _mm_getcsr();
 
 	if (c == a || c == b || a == b)
 		emulated_refuse("a tile twice");
 	emulated_tile(a, 0);
 	emulated_tile(b, 0);
-	if (s->row_bytes[a] % PAIR_BYTES || s->row_bytes[b] % PAIR_BYTES || s->rows[a] != s->rows[c] ||
-	    s->row_bytes[a] / PAIR_BYTES != s->rows[b] || s->row_bytes[b] != s->row_bytes[c])
+	if (s->row_bytes[a] % EMULATED_WORD_BYTES || s->row_bytes[b] % EMULATED_WORD_BYTES || s->rows[a] != s->rows[c] ||
+	    s->row_bytes[a] / EMULATED_WORD_BYTES != s->rows[b] || s->row_bytes[b] != s->row_bytes[c])
 		emulated_refuse("shapes that do not fit each other");
+	return emulated_tile(c, 0);
+}
+
+static inline void
+emulated_dp(int c, int a, int b)
+{
+	enum { CSR_DENORMALS_ARE_0 = 0x8040, CSR_ROUNDING = 0x6000 };
+	const struct tile_shapes *s = &emulated.shapes;
+	struct emulated_tile *to = emulated_operands(c, a, b);
+	unsigned csr = _mm_getcsr();
+
 	_mm_setcsr((csr & ~(unsigned)CSR_ROUNDING) | CSR_DENORMALS_ARE_0);
-	emulated_multiply(to, &emulated.tile[a], &emulated.tile[b], s->rows[c], s->row_bytes[a] / PAIR_BYTES);
+	emulated_multiply(to, &emulated.tile[a], &emulated.tile[b], s->rows[c], s->row_bytes[a] / EMULATED_WORD_BYTES);
 	_mm_setcsr(csr);
+}
+
+static inline void
+emulated_dp_int8(int c, int a, int b)
+{
+	const struct tile_shapes *s = &emulated.shapes;
+	struct emulated_tile *to = emulated_operands(c, a, b);
+
+	for (size_t i = 0; i < s->rows[c]; i++)
+		for (size_t j = 0; j < s->row_bytes[c] / EMULATED_WORD_BYTES; j++) {
+			uint32_t sum;
+
+			memcpy(&sum, to->row[i] + j * sizeof(sum), sizeof(sum));
+			for (size_t k = 0; k < s->row_bytes[a]; k++)
+				sum += (uint32_t)((int8_t)emulated.tile[a].row[i][k] *
+				    emulated.tile[b].row[k / EMULATED_WORD_BYTES][j * EMULATED_WORD_BYTES + k % EMULATED_WORD_BYTES]);
+			memcpy(to->row[i] + j * sizeof(sum), &sum, sizeof(sum));
+		}
 }
 
 #endif

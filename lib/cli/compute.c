@@ -1,0 +1,46 @@
+#include "cli/compute.h"
+
+#include <math.h>
+#include <string.h>
+
+#define BATCH "batch"
+#define TOKEN "token"
+
+int
+tc_cli_int8(struct tc_cli *cli, struct tc_int8 *how, struct tc_int8 **use)
+{
+	const struct tc_common *c = cli->common;
+
+	*how = (struct tc_int8){ .batch = c->act_scale && strcmp(c->act_scale, BATCH) == 0,
+		.hold_out = isnan(c->hold_out) ? 0 : c->hold_out };
+	*use = strcmp(c->compute, "int8") == 0 ? how : NULL;
+	if (!*use && (c->act_scale || !isnan(c->hold_out)))
+		return tc_fail(&cli->err, TC_USAGE, "--%s goes with --compute int8", c->act_scale ? "act-scale" : "hold-out");
+	if (how->hold_out > 0 && how->hold_out < TC_HOLD_OUT_MIN)
+		return tc_fail(&cli->err, TC_USAGE, "--hold-out %g: must be 0 or at least %d", how->hold_out, TC_HOLD_OUT_MIN);
+	return 0;
+}
+
+int
+tc_cli_int8_say(struct tc_cli *cli, const struct tc_int8 *use)
+{
+	if (!use)
+		return 0;
+	if (use->layers == 0)
+		return tc_fail(&cli->err, TC_DATA,
+		    "--compute int8: no weight matrix of the model has codes for it (make them with tc-quant --bits 8 --group row --sym)");
+	tc_cli_say(cli, "int8: %zu weight matrices run so, %zu in f32", use->layers, use->others);
+	return 0;
+}
+
+int
+tc_cli_compute_json(const struct tc_cli *cli, const struct tc_int8 *use, json_t *o)
+{
+	int r = json_object_set_new(o, "compute", json_string(cli->common->compute));
+
+	if (use && r == 0)
+		r = json_object_set_new(o, "act_scale", json_string(use->batch ? BATCH : TOKEN));
+	if (use && r == 0)
+		r = json_object_set_new(o, "hold_out", json_real(use->hold_out));
+	return r;
+}
