@@ -642,6 +642,12 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	return 0;
 }
 
+static int
+open_model(struct tc_cli *cli, const struct args *a, struct tc_source **source)
+{
+	return shares_books(a) ? tc_cli_model_kept(cli, 0, source) : tc_cli_model(cli, 0, source);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -653,7 +659,7 @@ main(int argc, char **argv)
 
 	tc_cli_begin(&cli, &stage, &a, argc, argv);
 	a.cli = &cli;
-	if (derive(&a, &cli.err) == 0 && (shares_books(&a) ? tc_cli_model_kept(&cli, 0, &source) : tc_cli_model(&cli, 0, &source)) == 0)
+	if (derive(&a, &cli.err) == 0 && open_model(&cli, &a, &source) == 0)
 		(void)!run(&cli, &a, source);
 	tc_errors_file_discard(&a.errors_file);
 	tc_quantized_free(&a.out);

@@ -160,6 +160,7 @@ formats() {
 		tc-quant c.tc -q --method pq --book $book -o weighted.tc
 		! cmp -s weighted.tc plain.tc
 	done
+	tc-quant c.tc -q --method pq --book role --residual 4 | tc-ppl --ids ids.json --base "$TINY/llama" --json | jq -e '.kld < 0.1'
 	tc-quant c.tc -q --method pq --book role --codebooks 2 --sequential |
 	    tc-ppl --ids ids.json --base "$TINY/llama" --json | jq -e '.kld < 1'
 }
@@ -323,6 +324,7 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	damaged qwen2 shape 'tensors["model.layers.0.mlp.up_proj.weight"][1] = [48, 112]'
 	fails 65 'has shape 48 x 112, config.json says 112 x 48' tc-quant shape
 	refuses_bad_streams tc-quant -q
+	refuses_bad_streams tc-quant -q --method pq --book model
 }
 
 @test "bad command lines" {
@@ -386,6 +388,7 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 @test "tc-quant does not quantize twice" {
 	tc-import "$TINY/llama" | tc-quant -q --group 16 -o once.tcs
 	fails_midway 65 'is quantized already' tc-quant once.tcs
+	fails 65 'is quantized already' tc-quant once.tcs --method pq --book role
 }
 
 @test "rotated, kept, clipped, and a residual: streamed, scored, exported" {

@@ -58,6 +58,8 @@ tc_points_add(struct tc_points *p, size_t n, struct tc_err *err)
 	if (tc_mul_over((p->n + n + nr - 1) / nr, tc_panel_floats(p->dim) * sizeof(float), &bytes))
 		return tc_fail_nomem(err, SIZE_MAX);
 	bytes -= p->panels.n;
+	if (n == 0)
+		return 0;
 	if (tc_buf_reserve(&p->panels, bytes, err) < 0)
 		return -1;
 	memset(p->panels.p + p->panels.n, 0, bytes);

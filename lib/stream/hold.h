@@ -19,7 +19,8 @@ struct tc_hold {
 int tc_hold_add(struct tc_hold *h, const struct tc_record *r, bool mapped, struct tc_err *err) TC_MUST_CHECK;
 void tc_hold_clear(struct tc_hold *h);  /* empty, memory released */
 
-/* The same records once more: h is all that from gave, and both outlive s. */
+/* The same records once more: h is all that from gave, and both outlive s, which
+ * is not closed. */
 struct tc_held_source {
 	struct tc_source s;
 	const struct tc_hold *hold;
