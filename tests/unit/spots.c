@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "method/quantizer.h"
+#include "kernel/kernel.h"
 #include "method/spots.h"
 #include "tap.h"
 #include "tensor/kept.h"
@@ -205,6 +206,8 @@ test_zeroed(void)
 int
 main(void)
 {
+	if (!ok(tc_kernels_select(NULL, &err) == 0, "the best kernels"))
+		return done_testing();
 	tc_rng_seed(&rng, 11);
 	make_tensors();
 	test_read();
