@@ -8,6 +8,7 @@
 #include "cli/errors_file.h"
 #include "cli/select.h"
 #include "cli/spill.h"
+#include "cli/super_search.h"
 #include "kernel/kernel.h"
 #include "method/measures.h"
 #include "method/pq.h"
@@ -27,8 +28,8 @@ struct edge {
 /* Weights held in f16. */
 struct keep {
 	double top;              /* share of every tensor's largest */
-	struct tc_spots spots;   /* of a file, by block */
-	bool file;
+	struct tc_spots spots;   /* of a file, or found, by block */
+	bool file, super;
 };
 
 struct args {
@@ -132,6 +133,10 @@ parse_keep(const char *value, void *field, struct tc_err *err)
 
 	tc_spots_free(&k->spots);
 	*k = (struct keep){0};
+	if (strcmp(value, "super") == 0) {
+		k->super = true;
+		return 0;
+	}
 	if (strncmp(value, "top:", 4) != 0) {
 		k->file = true;
 		if (tc_spots_read(&k->spots, value, NULL, err) < 0)
@@ -154,6 +159,8 @@ print_keep(const void *field, char *buf, size_t size)
 	buf[0] = '\0';
 	if (k->top > 0)
 		snprintf(buf, size, "top:%.17g", k->top);
+	else if (k->super)
+		snprintf(buf, size, "super");
 	if (!k->file)
 		return;
 	hash = XXH3_64bits(NULL, 0);
@@ -218,7 +225,7 @@ static const struct tc_option options[] = {
 	{ .name = "rotate", .type = TC_OPT_FLAG, .offset = FIELD(rotate),
 	  .help = "random signs and Hadamard transforms of the inputs, done online" },
 	{ .name = "keep", .type = TC_OPT_CALL, .offset = FIELD(keep), .arg = "WHAT", .parse = parse_keep, .print = print_keep,
-	  .help = "weights held in f16: top:SHARE, the largest, or a file of super weights" },
+	  .help = "weights held in f16: top:SHARE, the largest; super, super weights; or a file of these" },
 	{ .name = "clip-z", .type = TC_OPT_REAL, .offset = FIELD(clip_z), .arg = "Z", .min = 0.5, .max = 1000,
 	  .help = "clip the others to Z standard deviations" },
 	{ .name = "residual", .type = TC_OPT_COUNT, .offset = FIELD(residual), .arg = "B", .min = 1, .max = 8,
@@ -339,14 +346,14 @@ derive_compose(struct args *a, struct tc_err *err)
 {
 	if (a->rotate && shares_books(a))
 		return tc_fail(err, TC_USAGE, "--book %s learns from weights before --rotate makes others of them", a->book);
-	if (a->rotate && a->keep.file)
-		return tc_fail(err, TC_USAGE, "--keep FILE names weights that --rotate makes others of");
+	if (a->rotate && (a->keep.file || a->keep.super))
+		return tc_fail(err, TC_USAGE, "--keep names weights that --rotate makes others of");
 	a->compose = (struct tc_compose){
 		.rotate = a->rotate,
 		.seed = a->common.seed == TC_UNSET ? 0 : (uint64_t)a->common.seed,
 		.clip_z = a->clip_z,
 		.top = a->keep.top,
-		.spots = a->keep.file ? &a->keep.spots : NULL,
+		.spots = &a->keep.spots,
 		.residual = a->residual == TC_UNSET ? 0 : (int)a->residual,
 		.residual_group = a->group == TC_GROUP_ROW || a->group == TC_GROUP_TENSOR ? RESIDUAL_GROUP : a->group,
 	};
@@ -529,9 +536,67 @@ gather_tensor(struct args *a, const struct tc_tensor *t, struct tc_err *err)
 	return tc_pq_gather(in.book, &o, &in, a->cli->pool, err);
 }
 
-/* Takes the whole model in hand, for codebooks of several tensors. */
+/* Of the calibration tokens as many as tc-super(1) takes, by default. */
 static int
-learn_books(struct args *a, struct tc_source *source, struct tc_err *err)
+take_tokens(const struct tc_hold *h, struct tc_draw *d, struct tc_err *err)
+{
+	const struct tc_record *r = NULL;
+
+	for (size_t i = 0; i < h->n; i++)
+		if (h->item[i].r.kind == TC_KIND_TOKENS && strcmp(h->item[i].r.u.tokens.tag, "calib") == 0)
+			r = &h->item[i].r;
+	if (!r)
+		return tc_fail(err, TC_DATA, "--keep super: the stream carries no calibration tokens: tc-calib(1) puts them there");
+	*d = (struct tc_draw){ .first = r->u.tokens.first, .nseq = tc_min(r->u.tokens.nseq, TC_SUPER_SAMPLES) };
+	d->length = tc_alloc(d->nseq, sizeof(*d->length), err);
+	if (!d->length)
+		return -1;
+	for (size_t i = 0; i < d->nseq; i++)
+		d->ntokens += d->length[i] = r->u.tokens.length[i];
+	d->ids = tc_alloc(d->ntokens, sizeof(*d->ids), err);
+	if (!d->ids)
+		return -1;
+	memcpy(d->ids, r->part[0].data, d->ntokens * sizeof(*d->ids));
+	return 0;
+}
+
+/* As tc-super(1) does. */
+static int
+find_super(struct args *a, const struct tc_header *h, struct tc_err *err)
+{
+	const struct tc_super_rule rule = { TC_SUPER_RATIO, NAN };
+	struct tc_rerun model = {0};
+	struct tc_super super = {0};
+	struct tc_draw draw = {0};
+	const struct tc_super_search search = { a->cli, &super, &draw };
+	bool complete = false;
+	int r = take_tokens(&a->hold, &draw, err);
+
+	if (r == 0)
+		r = tc_rerun_open(&model, h, &a->hold, a->cli->pool, err);
+	if (r == 0)
+		r = tc_super_open(&super, &model, &rule, draw.ntokens, err);
+	if (r == 0)
+		r = tc_super_search_rounds(&search, TC_SUPER_ROUNDS, &complete);
+	for (size_t i = 0; r == 0 && i < super.n; i++)
+		r = tc_spots_add(&a->keep.spots, &(struct tc_spot){ super.weight[i].block, super.weight[i].row, super.weight[i].column, NAN }, err);
+	if (r == 0)
+		tc_cli_say(a->cli, "super weights found: %zu", super.n);
+	tc_super_close(&super);
+	tc_rerun_close(&model);
+	tc_draw_free(&draw);
+	return r;
+}
+
+/* What has to be known of all of the model before any of it is quantized. */
+static bool
+looks_first(const struct args *a)
+{
+	return shares_books(a) || a->keep.super;
+}
+
+static int
+look(struct args *a, struct tc_source *source, struct tc_err *err)
 {
 	struct tc_record r;
 	int got;
@@ -539,16 +604,17 @@ learn_books(struct args *a, struct tc_source *source, struct tc_err *err)
 	while ((got = tc_source_next(source, &r, err)) > 0) {
 		if (tc_hold_add(&a->hold, &r, source->mapped, err) < 0)
 			return -1;
-		if (!a->sequential && notice(a, &r, err) < 0)
-			return -1;
-		if (r.kind == TC_KIND_TENSOR && gather_tensor(a, &r.u.tensor, err) < 0)
+		if (!shares_books(a))
+			continue;
+		if ((!a->sequential && notice(a, &r, err) < 0) ||
+		    (r.kind == TC_KIND_TENSOR && gather_tensor(a, &r.u.tensor, err) < 0))
 			return -1;
 	}
 	tc_measures_clear(&a->measures);
 	for (int i = 0; got == 0 && i < TC_ROLES; i++)
 		if (a->books[i].points.n > 0)
 			got = tc_pq_learn(&a->books[i], &a->quant, a->cli->pool, err);
-	return got;
+	return got == 0 && a->keep.super ? find_super(a, &source->header, err) : got;
 }
 
 static int
@@ -625,13 +691,13 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
-	if (shares_books(a)) {
-		if (learn_books(a, source, &cli->err) < 0)
+	if (looks_first(a)) {
+		if (look(a, source, &cli->err) < 0)
 			return -1;
 		tc_hold_source(&a->hold, source, &held);
 		from = &held.s;
 	}
-	if (tc_cli_stream_out(cli, source, a->sequential || a->quantizer->needs ? tc_kernels_name() : "") < 0 ||
+	if (tc_cli_stream_out(cli, source, a->sequential || a->keep.super || a->quantizer->needs ? tc_kernels_name() : "") < 0 ||
 	    pass(a, from, &ledger) < 0 ||
 	    (a->errors && tc_errors_file_commit(&a->errors_file, &cli->err) < 0) ||
 	    tc_cli_stream_end(cli, source) < 0)
@@ -645,7 +711,7 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 static int
 open_model(struct tc_cli *cli, const struct args *a, struct tc_source **source)
 {
-	return shares_books(a) ? tc_cli_model_kept(cli, 0, source) : tc_cli_model(cli, 0, source);
+	return looks_first(a) ? tc_cli_model_kept(cli, 0, source) : tc_cli_model(cli, 0, source);
 }
 
 int

@@ -11,16 +11,14 @@
 #include "cli/cli.h"
 #include "cli/draw.h"
 #include "cli/spill.h"
+#include "cli/super_search.h"
 #include "cli/super_table.h"
 #include "metric/nll.h"
 #include "metric/paired.h"
 #include "metric/windows.h"
 #include "model/forward.h"
 
-#define DEFAULT_SAMPLES 8
 #define DEFAULT_SEQLEN 512
-#define DEFAULT_RATIO 50
-#define DEFAULT_ROUNDS 10
 #define DEFAULT_WINDOW 512
 #define DEFAULT_MAX_TOKENS 8192
 #define DEFAULT_DRAWS 3
@@ -93,50 +91,21 @@ struct work {
 
 /* ---- the search ---- */
 
-/* What a run of the model is for. */
-struct purpose {
-	struct work *w;
-	const char *what;
-	tc_rerun_block *block;             /* of a struct tc_super, or NULL */
-};
-
-static int
-see_block(void *ctx, size_t block, struct tc_err *err)
+static struct tc_super_search
+search_of(struct work *w)
 {
-	const struct purpose *p = ctx;
-
-	tc_cli_progress(p->w->cli, "%s: block %zu of %zu", p->what, block + 1, p->w->super.layers);
-	return p->block ? p->block(&p->w->super, block, err) : 0;
-}
-
-/* The tokens of the draw. */
-static int
-run_draw(struct work *w, struct purpose *p, const struct tc_spots *zeroed)
-{
-	struct tc_exec_options o = { .with_hooks = p->block == tc_super_look };
-	const struct tc_draw *d = &w->draw;
-
-	if (tc_rerun_begin(&w->model, o.with_hooks ? tc_peaks_hook : NULL, &w->super.peaks, &w->cli->err) < 0 ||
-	    tc_cli_forward_tokens(w->cli, &w->model.forward, d->nseq, d->length, d->ids, o, 1) < 0)
-		return -1;
-	return tc_rerun_end(&w->model, zeroed, see_block, p, &w->cli->err);
+	return (struct tc_super_search){ w->cli, &w->super, &w->draw };
 }
 
 static int
 search(struct work *w)
 {
+	const struct tc_super_search s = search_of(w);
 	size_t rounds = w->a->known ? 1 : (size_t)w->a->rounds;
-	char what[32];
-	int found = 1;
 
-	while (found > 0 && w->super.rounds < rounds) {
-		snprintf(what, sizeof(what), "round %zu", w->super.rounds + 1);
-		if (run_draw(w, &(struct purpose){ w, what, tc_super_look }, &w->super.zeroed) < 0)
-			return -1;
-		if ((found = tc_super_round(&w->super, &w->cli->err)) < 0)
-			return -1;
-	}
-	w->complete = !found || w->a->known;
+	if (tc_super_search_rounds(&s, rounds, &w->complete) < 0)
+		return -1;
+	w->complete |= w->a->known != NULL;
 	if (!w->complete)
 		tc_cli_say(w->cli, "the search stopped at --rounds %zu: the last one still found some", rounds);
 	return 0;
@@ -146,13 +115,30 @@ static int
 follow(struct work *w)
 {
 	static const struct tc_spots nothing;
+	const struct tc_super_search s = search_of(w);
 
-	if (run_draw(w, &(struct purpose){ w, "with them", tc_super_follow_with }, &nothing) < 0)
+	if (tc_super_search_run(&s, "with them", tc_super_follow_with, &nothing) < 0)
 		return -1;
-	return run_draw(w, &(struct purpose){ w, "without them", tc_super_follow_without }, &w->super.zeroed);
+	return tc_super_search_run(&s, "without them", tc_super_follow_without, &w->super.zeroed);
 }
 
 /* ---- ablation ---- */
+
+/* What a run of the model is for. */
+struct purpose {
+	struct work *w;
+	const char *what;
+};
+
+static int
+see_block(void *ctx, size_t block, struct tc_err *err)
+{
+	const struct purpose *p = ctx;
+
+	(void)err;
+	tc_cli_progress(p->w->cli, "%s: block %zu of %zu", p->what, block + 1, p->w->super.layers);
+	return 0;
+}
 
 /* Of a text; token ids are scored as they were run. */
 static int
@@ -200,7 +186,7 @@ score(struct work *w, const char *what, const struct tc_spots *zeroed, double *m
 
 	if (tc_rerun_begin(&w->model, NULL, NULL, err) < 0 ||
 	    tc_cli_forward_tokens(w->cli, &w->model.forward, p->nseq, p->length, p->ids, o, 1) < 0 ||
-	    tc_rerun_end(&w->model, zeroed, see_block, &(struct purpose){ w, what, NULL }, err) < 0)
+	    tc_rerun_end(&w->model, zeroed, see_block, &(struct purpose){ w, what }, err) < 0)
 		return -1;
 	final = tc_forward_final(&w->model.forward);
 	if (tc_nll_run(&nll, &final, NULL, w->cli->pool, err) < 0)
@@ -474,9 +460,9 @@ check_args(struct args *a, struct tc_err *err)
 	if (a->common.output && strcmp(a->common.output, "-") == 0)
 		return tc_fail(err, TC_USAGE, "-o -: the list goes to a file");
 	if (isnan(a->ratio))
-		a->ratio = DEFAULT_RATIO;
+		a->ratio = TC_SUPER_RATIO;
 	if (a->rounds == TC_UNSET)
-		a->rounds = DEFAULT_ROUNDS;
+		a->rounds = TC_SUPER_ROUNDS;
 	if (a->draws == TC_UNSET)
 		a->draws = DEFAULT_DRAWS;
 	return 0;
@@ -521,7 +507,7 @@ prepare(struct work *w)
 
 	if (tc_rerun_open(&w->model, &w->source->header, &w->hold, w->cli->pool, err) < 0 ||
 	    tc_cli_tokens(w->cli, w->tokenizer, "text/calib.txt", TC_TEXT_RUNNING, &w->text) < 0 ||
-	    tc_cli_draw(w->cli, &w->text, w->model.forward.config.positions, DEFAULT_SAMPLES, DEFAULT_SEQLEN, &w->draw) < 0 ||
+	    tc_cli_draw(w->cli, &w->text, w->model.forward.config.positions, TC_SUPER_SAMPLES, DEFAULT_SEQLEN, &w->draw) < 0 ||
 	    tc_super_open(&w->super, &w->model, &rule, w->draw.ntokens, err) < 0 || (w->a->known && name_known(w) < 0))
 		return -1;
 	w->super.first = w->draw.first;

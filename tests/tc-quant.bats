@@ -443,7 +443,7 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	fails 65 'names no weight' tc-quant "$TINY/llama" --keep other
 	fails 2 'must be top:SHARE' tc-quant "$TINY/llama" --keep top:0.2
 	fails 2 'must be top:SHARE' tc-quant "$TINY/llama" --keep top:x
-	fails 2 'names weights that --rotate makes others of' tc-quant "$TINY/llama" --rotate --keep list
+	fails 2 'keep names weights that --rotate makes others of' tc-quant "$TINY/llama" --rotate --keep list
 }
 
 @test "--errors: what each tensor is left with, as tc-cmp has it" {

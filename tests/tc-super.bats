@@ -349,3 +349,20 @@ for line in '''$(weights one)'''.split('\n'):
 	{ sleep 1; got=0; tc-super good.tc --ids ids.json || got=$?; echo $got >status; } 2>err | true
 	[ "$(cat status)" = 141 ] && [ ! -s err ]
 }
+
+@test "tc-quant --keep super keeps what is found" {
+	ids 8 100 >ids.json
+	planted model
+	tc-calib model --ids ids.json -o c.tc
+	tc-quant c.tc --bits 2 --group row --keep super -o q.tc 2>said
+	grep -q 'super weights found: 1' said
+	tc-ls q.tc | grep -c '+ 1 sparse' | grep -qx 1
+	tc-ls q.tc | grep '+ 1 sparse' | grep -q 'layers.1.mlp.down_proj'
+	tc-quant - -q --bits 2 --group row --keep super --threads 1 <c.tc | cmp - q.tc
+	records q.tc | head -n 1 | jq -r '.steps[-1] | .[2] + .[3]' | grep -q -- '[a-z].*--keep super'
+	# Clipped it would be lost.
+	kept=$(tc-quant c.tc -q --bits 8 --clip-z 6 --keep super | tc-ppl --ids ids.json --base model --json | jq .kld)
+	tc-quant c.tc -q --bits 8 --clip-z 6 | tc-ppl --ids ids.json --base model --json | jq -e ".kld > 5 * $kept"
+	fails 65 'carries no calibration tokens' tc-quant model --keep super
+	fails 2 'that --rotate makes others of' tc-quant c.tc --rotate --keep super
+}
