@@ -185,7 +185,7 @@ products(const struct args *a, struct tc_pool *pool, double peak)
 		{ FFN, WIDTH, TC_BF16, "down: the same, bf16" },
 	};
 	float *x = random_floats((size_t)ROWS * FFN, 1), *w = random_floats((size_t)WIDTH * FFN, 2);
-	float *y = random_floats((size_t)ROWS * FFN, 3), *work = random_floats(tc_linear_work(FFN, ROWS), 4);
+	float *y = random_floats((size_t)ROWS * FFN, 3), *work = random_floats(tc_linear_work(FFN, ROWS, NULL), 4);
 
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		struct product p = { .in = row[i].in, .out = row[i].out, .x = x, .w = w, .y = y, .work = work, .pool = pool };

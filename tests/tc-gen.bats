@@ -66,7 +66,8 @@ P
 	jq -e '.compute == "f32" and (has("act_scale") | not)' f32
 	[ "$(jq -c '.ids[:5]' token.1)" = "$(jq -c '.ids[:5]' f32)" ]
 	tc-gen q.tcs -n 4 --compute int8 --hold-out 6 >out 2>err
-	[ -s out ] && grep -qx 'tc-gen: int8: 56 weight matrices run so, 1 in f32' err
+	[ -s out ]
+	grep -qx 'tc-gen: int8: 56 weight matrices run so, 1 in f32' err
 	fails 65 'no weight matrix of the model has codes for it' tc-gen demo --compute int8
 	fails 2 'hold-out goes with --compute int8' tc-gen demo --hold-out 6
 }
@@ -152,4 +153,26 @@ P
 	tc-gen "$m" --ids p.json -n 16 --json | jq -c '.ids[:16]' >a
 	tc-gen "$m" --ids p.json -n 56 --json | jq -c '.ids[:16]' >b
 	cmp a b
+}
+
+@test "formats that are unpacked at every product: long prompts, threads, an untied head" {
+	ids=$(seq 1 23 | paste -sd ,)
+	while read -r options; do
+		# shellcheck disable=SC2086
+		tc-quant "$TINY/llama" -q $options -o q.tc
+		rm -rf out
+		tc-export q.tc -o out
+		echo "[[$ids]]" >prompt.json
+		tc-gen out --ids prompt.json -n 12 --json | jq -c .ids >want
+		for threads in 1 2 4; do
+			tc-gen q.tc --ids prompt.json -n 12 --threads $threads --json | jq -c .ids | cmp - want ||
+			    { echo "$options, $threads threads"; return 1; }
+		done
+		tc-bench q.tc -q --threads 1 --thread-counts 1,3 --prefill 16 --decode 16 --runs 1 --json >/dev/null
+	done <<-'END'
+		--method pq --vector 4 --book role
+		--method lloyd --per row --bits 6 --head 6
+		--bits 6 --residual 2 --head same
+		--method lloyd --per group --group 16 --bits 3 --rotate --keep top:0.01
+	END
 }

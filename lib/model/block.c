@@ -218,7 +218,7 @@ tc_position_add(const struct tc_config *c, const struct tc_tensor *pos, size_t p
 }
 
 int
-tc_scratch_alloc(struct tc_scratch *s, const struct tc_config *c, struct tc_err *err)
+tc_scratch_alloc(struct tc_scratch *s, const struct tc_config *c, struct tc_pool *pool, struct tc_err *err)
 {
 	size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
 	struct { float **p; size_t floats; } want[] = {
@@ -229,7 +229,7 @@ tc_scratch_alloc(struct tc_scratch *s, const struct tc_config *c, struct tc_err 
 		{ &s->gate, TC_TILE_ROWS * c->ffn },
 		{ &s->up, TC_TILE_ROWS * c->ffn },
 		{ &s->out, TC_TILE_ROWS * c->width },
-		{ &s->work, tc_linear_work(tc_max(tc_max(c->width, c->ffn), q), TC_TILE_ROWS) },
+		{ &s->work, tc_linear_work(tc_max(tc_max(c->width, c->ffn), q), TC_TILE_ROWS, pool) },
 	};
 
 	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {

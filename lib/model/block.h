@@ -71,7 +71,8 @@ void tc_position_add(const struct tc_config *c, const struct tc_tensor *pos, siz
 struct tc_scratch {
 	float *norm, *kv, *att, *att_work, *gate, *up, *out, *work;
 };
-int tc_scratch_alloc(struct tc_scratch *s, const struct tc_config *c, struct tc_err *err) TC_MUST_CHECK;
+/* pool: what the block will be given with it, NULL for none. */
+int tc_scratch_alloc(struct tc_scratch *s, const struct tc_config *c, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 void tc_scratch_free(struct tc_scratch *s);
 
 /* Where the inputs of the linear layers go, for whoever wants to see them:

@@ -64,7 +64,7 @@ tc_model_finish(struct tc_model *m, struct tc_err *err)
 		return tc_fail(err, TC_DATA, "the final norm is missing");
 	if (m->config.tied)
 		return take_head(m, &m->embed.t, err);
-	return m->head.m.panels ? 0 : tc_fail(err, TC_DATA, "the head is missing");
+	return m->head.m.panels || m->head.source.there ? 0 : tc_fail(err, TC_DATA, "the head is missing");
 }
 
 void
@@ -103,7 +103,7 @@ tc_decode_open(struct tc_decode *d, const struct tc_model *m, size_t capacity, s
 		if (tc_kv_alloc(&d->kv[i], c, capacity, err) < 0)
 			goto fail;
 	for (int i = 0; i < tc_pool_threads(m->pool); i++)
-		if (tc_scratch_alloc(&d->scratch[i], c, err) < 0)
+		if (tc_scratch_alloc(&d->scratch[i], c, i == 0 ? m->pool : NULL, err) < 0)
 			goto fail;
 	if (tc_rope_table_make(&d->rope, c, capacity, err) < 0)
 		goto fail;

@@ -96,7 +96,7 @@ tc_exec_open(struct tc_exec *e, const struct tc_config *c, struct tc_pool *pool,
 	if (!e->scratch)
 		goto fail;
 	for (int i = 0; i < tc_pool_threads(pool); i++)
-		if (tc_scratch_alloc(&e->scratch[i], c, err) < 0)
+		if (tc_scratch_alloc(&e->scratch[i], c, NULL, err) < 0)
 			goto fail;
 	if (alloc_hidden(e, o, err) < 0 || alloc_batch(e, o->with_hooks, err) < 0)
 		goto fail;

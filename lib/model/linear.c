@@ -269,10 +269,6 @@ take_sparse(struct tc_linear_sparse *to, const struct tc_tensor *w, size_t row0,
 {
 	size_t from = tc_tensor_sparse_before(w, row0), n;
 
-	free(to->first);
-	free(to->column);
-	free(to->value);
-	*to = (struct tc_linear_sparse){0};
 	if (w->sparse == 0)
 		return 0;
 	to->first = tc_alloc(nrows + 1, sizeof(*to->first), err);
@@ -298,8 +294,6 @@ take_ops(struct tc_linear *l, const struct tc_tensor *w, struct tc_err *err)
 {
 	struct tc_input_ops from = tc_tensor_input_ops(w);
 
-	free(l->input_scale);
-	l->input_scale = NULL;
 	l->nops = from.n;
 	memcpy(l->op, from.op, sizeof(l->op));
 	if (from.scale) {
@@ -311,19 +305,19 @@ take_ops(struct tc_linear *l, const struct tc_tensor *w, struct tc_err *err)
 	return 0;
 }
 
-/* Keeps w as it is and room for a panel. */
-static int
-keep_source(struct tc_linear *l, const struct tc_tensor *w, size_t row0, struct tc_pool *pool, struct tc_err *err)
+/* What is not of a matrix' own panels. */
+static void
+forget_rest(struct tc_linear *l)
 {
-	size_t panel = l->m.panel_bytes / sizeof(float);
-
-	if (tc_kept_set(&l->source, w, false, err) < 0)
-		return -1;
-	l->row0 = row0;
-	l->threads = tc_pool_threads(pool);
-	free(l->unpacked);
-	l->unpacked = tc_alloc((size_t)l->threads, 2 * panel * sizeof(float), err);
-	return l->unpacked ? 0 : -1;
+	tc_kept_free(&l->source);
+	free(l->sparse.first);
+	free(l->sparse.column);
+	free(l->sparse.value);
+	l->sparse = (struct tc_linear_sparse){0};
+	free(l->input_scale);
+	l->input_scale = NULL;
+	l->nops = 0;
+	l->whole = false;
 }
 
 int
@@ -335,8 +329,9 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 	bool packed = has_codes(w), numbers = w->format.encoding == TC_DENSE && w->residual.bits == 0;
 
 	assert(row0 + nrows <= tc_tensor_rows(w));
-	tc_kept_free(&l->source);
+	forget_rest(l);
 	l->whole = l->int8 && tc_int8_takes(w);
+	l->row0 = row0;
 	l->m = (struct tc_matrix){ .in = tc_tensor_cols(w), .out = nrows, .groups = 1 };
 	l->m.type = numbers ? dense_type(&w->format, l->m.in, nrows, use) : TC_PANEL_F32;
 	if (take_sparse(&l->sparse, w, row0, nrows, err) < 0 || take_ops(l, w, err) < 0)
@@ -352,7 +347,7 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 	l->m.panel_bytes = l->m.type == TC_PANEL_CODES ? words_bytes(&l->m) :
 	    tc_round_up(l->m.in * nr * tc_panel_bytes[l->m.type], TC_ALIGN);
 	if (!packed && !numbers && use == TC_LINEAR_FEW)
-		return keep_source(l, w, row0, pool, err);
+		return tc_kept_set(&l->source, w, false, err);
 	if (k.work_bytes) {
 		k.work = tc_alloc((size_t)tc_pool_threads(pool), k.work_bytes, err);
 		if (!k.work)
@@ -429,7 +424,7 @@ tc_linear_prepare_transposed(struct tc_linear *l, size_t nparts, const struct tc
 
 	for (size_t i = 0; i < nparts; i++)
 		in += part[i].n;
-	l->whole = false;
+	forget_rest(l);
 	l->m = (struct tc_matrix){ .in = in, .out = out, .groups = 1, .type = transposed_type(nparts, part, in, out) };
 	l->m.panel_bytes = tc_round_up(in * tc_kernels()->nr * tc_panel_bytes[l->m.type], TC_ALIGN);
 	if (tc_room(&l->panels.p, &l->panels.size_bytes, panels_of(&l->m) * l->m.panel_bytes, err) < 0)
@@ -466,21 +461,26 @@ tc_linear_free(struct tc_linear *l)
 	free(l->scale.p);
 	free(l->zero.p);
 	free(l->bias);
-	free(l->sparse.first);
-	free(l->sparse.column);
-	free(l->sparse.value);
-	free(l->unpacked);
-	free(l->input_scale);
-	tc_kept_free(&l->source);
+	forget_rest(l);
 	*l = (struct tc_linear){0};
 }
 
 /* ---- products ---- */
 
-size_t
-tc_linear_work(size_t in, size_t rows)
+/* A worker's room for a panel, and the rows that it is made of. */
+static size_t
+unpack_floats(size_t in)
 {
-	return rows * in + TC_LINEARS_MAX * rows * (in / TC_GROUP_WIDE + 1) + tc_int8_work(in, rows);
+	return 2 * tc_round_up(in * tc_kernels()->nr, TC_ALIGN / sizeof(float));
+}
+
+size_t
+tc_linear_work(size_t in, size_t rows, struct tc_pool *pool)
+{
+	size_t line = TC_ALIGN / sizeof(float);
+
+	return tc_round_up(line + (size_t)tc_pool_threads(pool) * unpack_floats(in) + rows * in +
+	    TC_LINEARS_MAX * rows * (in / TC_GROUP_WIDE + 1) + tc_int8_work(in, rows), line);
 }
 
 struct run {
@@ -490,6 +490,7 @@ struct run {
 	size_t unit;                      /* panels */
 	size_t rows, ldx;
 	const float *x;
+	float *unpacked;                  /* [threads][unpack_floats(in)] */
 	struct tc_int8_rows whole;        /* x, where a matrix asks for it */
 };
 
@@ -517,10 +518,9 @@ static void
 run_source(const struct run *r, const struct tc_product *p, size_t p0, size_t n, int worker)
 {
 	const struct tc_linear *l = p->l;
-	size_t nr = tc_kernels()->nr, panel = l->m.panel_bytes / sizeof(float);
-	float *to = l->unpacked + (size_t)worker * 2 * panel, *rows = to + panel;
+	size_t nr = tc_kernels()->nr, room = unpack_floats(l->m.in);
+	float *to = r->unpacked + (size_t)worker * room, *rows = to + room / 2;
 
-	assert(worker < l->threads);
 	for (size_t i = p0; i < p0 + n; i++) {
 		struct tc_matrix m = l->m;   /* of one panel */
 
@@ -602,10 +602,10 @@ find_sums(struct run *r, size_t i, float *work)
 }
 
 static void
-run_products(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *work,
+run_products(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *unpacked, float *work,
     struct tc_pool *pool)
 {
-	struct run r = { .p = p, .rows = rows, .ldx = ldx, .x = x };
+	struct run r = { .p = p, .rows = rows, .ldx = ldx, .x = x, .unpacked = unpacked };
 	size_t panels = 0, in = p->l->m.in;
 	const struct tc_int8 *whole = NULL;
 
@@ -637,23 +637,26 @@ void
 tc_linears_run(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *work,
     struct tc_pool *pool)
 {
+	size_t in = p->l->m.in;
+	float *unpacked = (float *)tc_round_up((uintptr_t)work, TC_ALIGN);
+	float *ready = unpacked + (size_t)tc_pool_threads(pool) * unpack_floats(in);
+
 	assert(n <= TC_LINEARS_MAX);
+	work = ready + rows * in;
 	for (size_t i = 0, end; i < n; i = end) {
 		struct tc_input_ops ops = ops_of(p[i].l), next;
-		size_t in = p[i].l->m.in;
 
 		for (end = i + 1; end < n; end++) {
 			next = ops_of(p[end].l);
 			if (!tc_input_ops_same(&ops, &next, in))
 				break;
 		}
-		if (ops.n == 0) {
-			run_products(end - i, p + i, rows, x, ldx, work + rows * in, pool);
-			continue;
-		}
-		for (size_t r = 0; r < rows; r++)
-			tc_input_ops_apply(&ops, in, x + r * ldx, work + r * in);
-		run_products(end - i, p + i, rows, work, in, work + rows * in, pool);
+		for (size_t r = 0; ops.n && r < rows; r++)
+			tc_input_ops_apply(&ops, in, x + r * ldx, ready + r * in);
+		if (ops.n)
+			run_products(end - i, p + i, rows, ready, in, unpacked, work, pool);
+		else
+			run_products(end - i, p + i, rows, x, ldx, unpacked, work, pool);
 	}
 }
 

@@ -36,11 +36,9 @@ struct tc_linear {
 		uint32_t *column;
 		float *value;
 	} sparse;               /* first NULL: none */
-	/* Unpacked at every product: */
+	/* Unpacked at every product, from row0 on: */
 	struct tc_kept source;
 	size_t row0;
-	float *unpacked;        /* [threads][2][in][nr] */
-	int threads;
 	int nops;
 	struct tc_input_op op[TC_INPUT_OPS_MAX];
 	uint16_t *input_scale;
@@ -64,11 +62,12 @@ struct tc_row_range {
  * dy_i[n_i] one after another.  All have as many columns. */
 int tc_linear_prepare_transposed(struct tc_linear *l, size_t nparts, const struct tc_row_range *part, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
-/* Floats of scratch that a product of rows rows of `in` inputs needs. */
-size_t tc_linear_work(size_t in, size_t rows);
+/* Floats of scratch that a product of rows rows of `in` inputs needs, with the
+ * pool that it will be given. */
+size_t tc_linear_work(size_t in, size_t rows, struct tc_pool *pool);
 
 /* y[rows][out] = x[rows][in] W^T + bias, for up to TC_LINEARS_MAX matrices
- * that read the same x.  work: tc_linear_work(in, rows) floats.  A pool
+ * that read the same x.  work: tc_linear_work(in, rows, pool) floats.  A pool
  * splits the outputs; without one the caller's thread does it all. */
 enum { TC_LINEARS_MAX = 3 };
 struct tc_product {

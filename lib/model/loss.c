@@ -178,7 +178,7 @@ alloc_job(struct job *job, struct tc_loss_state *state, size_t tokens, float *gr
 	const struct tc_loss *l = job->l;
 
 	job->width = tc_tensor_cols(l->model->head);
-	job->work_floats = TC_VOCAB_ROWS * (TC_VOCAB_TILE + job->width) + tc_linear_work(TC_VOCAB_TILE, TC_VOCAB_ROWS);
+	job->work_floats = TC_VOCAB_ROWS * (TC_VOCAB_TILE + job->width) + tc_linear_work(TC_VOCAB_TILE, TC_VOCAB_ROWS, NULL);
 	job->work = tc_alloc((size_t)tc_pool_threads(pool) * job->work_floats, sizeof(float), err);
 	job->running = tc_zalloc(l->n, sizeof(*job->running), err);
 	if (!job->work || !job->running)

@@ -31,7 +31,7 @@ tc_vocab_open(struct tc_vocab *v, size_t nsides, const struct tc_final *const *s
 			return tc_fail(err, TC_DATA, "the vocabularies differ: %zu and %zu", v->vocab,
 			    tc_tensor_rows(side[k]->head));
 	}
-	v->work_floats = tc_linear_work(width, TC_VOCAB_ROWS);
+	v->work_floats = tc_linear_work(width, TC_VOCAB_ROWS, NULL);
 	v->tile = tc_alloc(n, sizeof(*v->tile), err);
 	v->logits = tc_alloc(threads * nsides * TC_VOCAB_ROWS * TC_VOCAB_TILE, sizeof(float), err);
 	v->work = tc_alloc(threads * v->work_floats, sizeof(float), err);

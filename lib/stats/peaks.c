@@ -41,7 +41,7 @@ tc_peaks_open(struct tc_peaks *p, const struct tc_forward *f, size_t tokens, str
 		goto fail;
 	p->read = tc_alloc(c->ffn, sizeof(*p->read), err);
 	p->y = tc_alloc(TC_TILE_ROWS, c->width * sizeof(*p->y), err);
-	p->work = tc_alloc(tc_linear_work(c->ffn, TC_TILE_ROWS), sizeof(*p->work), err);
+	p->work = tc_alloc(tc_linear_work(c->ffn, TC_TILE_ROWS, f->pool), sizeof(*p->work), err);
 	p->sorted = tc_alloc(tc_max(tokens, c->width), sizeof(*p->sorted), err);
 	if (!p->read || !p->y || !p->work || !p->sorted)
 		goto fail;

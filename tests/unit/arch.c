@@ -183,7 +183,7 @@ run_executor(const struct reference *ref, const char *model, const struct form *
 	    tc_linear_prepare(&head, tc_forward_head(&f), 0, ref->vocab, TC_LINEAR_MANY, NULL, &err) < 0)
 		goto out;
 	logits = malloc(tokens * ref->vocab * sizeof(*logits));
-	work = malloc(tc_linear_work(f.config.width, tokens) * sizeof(*work));
+	work = malloc(tc_linear_work(f.config.width, tokens, NULL) * sizeof(*work));
 	tc_linear_run(&head, tokens, f.exec.hidden, f.config.width, logits, ref->vocab, work, NULL);
 	if (f.config.final_cap > 0)
 		tc_kernels()->soft_cap(tokens * ref->vocab, (float)f.config.final_cap, logits);

@@ -131,7 +131,7 @@ logits_distance(const struct tc_forward *f, const double *want)
 	const struct tc_tensor *head = tc_forward_head(f);
 	struct tc_linear l = {0};
 	float *y = malloc(SEQS * LEN * VOCAB * sizeof(*y));
-	float *work = malloc(tc_linear_work(WIDTH, SEQS * LEN) * sizeof(*work));
+	float *work = malloc(tc_linear_work(WIDTH, SEQS * LEN, f->pool) * sizeof(*work));
 	double most = 0;
 
 	if (tc_linear_prepare(&l, head, 0, VOCAB, TC_LINEAR_MANY, f->pool, &err) < 0)

@@ -115,7 +115,7 @@ run(const struct tc_tensor *t, enum tc_linear_use use, size_t row0, size_t nrows
 {
 	size_t in = tc_tensor_cols(t);
 	struct tc_linear l = {0};
-	float *y = calloc(rows * nrows, sizeof(*y)), *work = malloc(tc_linear_work(in, rows) * sizeof(*work));
+	float *y = calloc(rows * nrows, sizeof(*y)), *work = malloc(tc_linear_work(in, rows, pool) * sizeof(*work));
 
 	if (tc_linear_prepare(&l, t, row0, nrows, use, pool, &err) < 0)
 		exit(1);
@@ -224,7 +224,7 @@ run_transposed(size_t nparts, const struct tc_row_range *part, size_t rows, cons
 
 	for (size_t i = 0; i < nparts; i++)
 		in += part[i].n;
-	work = malloc(tc_linear_work(in, rows) * sizeof(*work));
+	work = malloc(tc_linear_work(in, rows, pool) * sizeof(*work));
 	/* A matrix that was prepared before leaves nothing behind. */
 	if (tc_linear_prepare(&l, part[0].w, 0, 1, TC_LINEAR_FEW, pool, &err) < 0 ||
 	    tc_linear_prepare_transposed(&l, nparts, part, pool, &err) < 0)
@@ -400,7 +400,7 @@ test_mixed_ops(void)
 	enum { IN = 48 };
 	struct tc_tensor like = { .format = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 16 } };
 	struct tc_linear l[3];
-	float x[ROWS * IN], *y[3], *alone[3], *work = malloc(tc_linear_work(IN, ROWS) * sizeof(*work));
+	float x[ROWS * IN], *y[3], *alone[3], *work = malloc(tc_linear_work(IN, ROWS, NULL) * sizeof(*work));
 	struct tc_tensor t[3];
 	int same = 1;
 
@@ -463,7 +463,7 @@ run_int8(const struct tc_tensor *t, const struct tc_int8 *how, enum tc_linear_us
 {
 	size_t in = tc_tensor_cols(t), out = tc_tensor_rows(t);
 	struct tc_linear l = { .int8 = how };
-	float *y = calloc(rows * out, sizeof(*y)), *work = malloc(tc_linear_work(in, rows) * sizeof(*work));
+	float *y = calloc(rows * out, sizeof(*y)), *work = malloc(tc_linear_work(in, rows, pool) * sizeof(*work));
 
 	if (tc_linear_prepare(&l, t, 0, out, use, pool, &err) < 0)
 		exit(1);
