@@ -404,9 +404,12 @@ figures(const struct ppl *p, struct tc_err *err)
 			tc_fail(err, TC_DATA, "nll %g: the perplexity is beyond all bounds", m.mean);
 		return NULL;
 	}
-	if (p->int8)
-		json_object_set_new(o, "int8_layers", json_pack("{s:I,s:I}", "int8", (json_int_t)p->how.layers,
-		    "f32", (json_int_t)p->how.others));
+	if (p->int8 && json_object_set_new(o, "int8_layers", json_pack("{s:I,s:I}", "int8", (json_int_t)p->how.layers,
+	    "f32", (json_int_t)p->how.others)) < 0) {
+		json_decref(o);
+		tc_fail_nomem(err, 0);
+		return NULL;
+	}
 	if (p->base.open && add_base(p, o, err) < 0) {
 		json_decref(o);
 		return NULL;

@@ -344,6 +344,10 @@ shares_books(const struct args *a)
 static int
 derive_compose(struct args *a, struct tc_err *err)
 {
+	if (a->rotate && a->weights && strcmp(a->weights, "fisher") == 0)
+		return tc_fail(err, TC_USAGE, "--weights fisher: squared gradients are of weights before --rotate makes others of them");
+	if (shares_books(a) && (a->keep.top > 0 || a->keep.file || a->keep.super || !isnan(a->clip_z)))
+		return tc_fail(err, TC_USAGE, "--book %s learns from weights before --keep and --clip-z change them", a->book);
 	if (a->rotate && shares_books(a))
 		return tc_fail(err, TC_USAGE, "--book %s learns from weights before --rotate makes others of them", a->book);
 	if (a->rotate && (a->keep.file || a->keep.super))
@@ -361,6 +365,25 @@ derive_compose(struct args *a, struct tc_err *err)
 	return 0;
 }
 
+/* What has levels of its own. */
+static int
+derive_per(struct args *a, struct tc_err *err)
+{
+	if (!a->per)
+		return 0;
+	if (strcmp(a->method, "lloyd") != 0)
+		return tc_fail(err, TC_USAGE, "--per goes with --method lloyd");
+	if (strcmp(a->per, "row") == 0 && a->group != GROUP_UNSET && a->group != TC_GROUP_ROW)
+		return tc_fail(err, TC_USAGE, "--per row is a group of its own: not with --group");
+	if (strcmp(a->per, "row") == 0)
+		a->group = TC_GROUP_ROW;
+	if (strcmp(a->per, "group") == 0 && a->group == TC_GROUP_TENSOR)
+		return tc_fail(err, TC_USAGE, "--per group: the groups are those of rows, or --per tensor");
+	if (strcmp(a->per, "tensor") != 0 && strcmp(a->scale, "u8") == 0)
+		return tc_fail(err, TC_USAGE, "--scale u8 is for scales, and --per %s has none", a->per);
+	return 0;
+}
+
 static int
 derive_methods(struct args *a, struct tc_err *err)
 {
@@ -372,21 +395,15 @@ derive_methods(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--grid, --act-order, --static-groups and --damp go with --method gptq");
 	/* Nothing is measured where the embedding is read. */
 	a->grids = a->quantizer->needs ? tc_quantizer_find(a->grid ? a->grid : "rtn") : a->quantizer;
-	if (a->per && strcmp(a->method, "lloyd") != 0)
-		return tc_fail(err, TC_USAGE, "--per goes with --method lloyd");
-	if (a->per && strcmp(a->per, "row") == 0 && a->group != GROUP_UNSET)
-		return tc_fail(err, TC_USAGE, "--per row is a group of its own: not with --group");
-	if (a->per && strcmp(a->per, "row") == 0)
-		a->group = TC_GROUP_ROW;
-	if (a->per && strcmp(a->per, "group") == 0 && a->group == TC_GROUP_TENSOR)
-		return tc_fail(err, TC_USAGE, "--per group: the groups are those of rows, or --per tensor");
-	if (a->per && strcmp(a->per, "tensor") != 0 && strcmp(a->scale, "u8") == 0)
-		return tc_fail(err, TC_USAGE, "--scale u8 is for scales, and --per %s has none", a->per);
+	if (derive_per(a, err) < 0)
+		return -1;
+	if (a->group == TC_GROUP_TENSOR && (compensates || a->quantizer->needs == TC_NEEDS_MAGNITUDES))
+		return tc_fail(err, TC_USAGE, "%s goes row by row: --group tensor is not for it", a->quantizer->name);
 	if (strcmp(a->scale, "u8") == 0 && !a->quantizer->fitter)
 		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", a->quantizer->name);
-	if (a->mse && strcmp(a->grids->name, "rtn") != 0)
-		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", a->grids->name);
-	if (a->weights && !a->grids->weighs && !a->quantizer->weighs)
+	if (a->mse && strcmp(coded(a)->name, "rtn") != 0)
+		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", coded(a)->name);
+	if (a->weights && !a->grids->weighs)
 		return tc_fail(err, TC_USAGE, "--weights is for opt and lloyd: %s does not weigh errors", a->grids->name);
 	return 0;
 }
@@ -394,7 +411,7 @@ derive_methods(struct args *a, struct tc_err *err)
 static int
 derive(struct args *a, struct tc_err *err)
 {
-	uint64_t edge_group = a->group == GROUP_UNSET ? DEFAULT_GROUP : a->group;
+	uint64_t edge_group;
 	enum tc_zero zero;
 
 	if (a->sym + a->asym + a->fmin > 1)
@@ -403,7 +420,10 @@ derive(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--order goes with --sequential");
 	if (a->levels && !a->sym)
 		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
-	if (derive_methods(a, err) < 0 || derive_defaults(a, err) < 0 || derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
+	if (derive_methods(a, err) < 0)
+		return -1;
+	edge_group = a->group == GROUP_UNSET ? DEFAULT_GROUP : a->group;
+	if (derive_defaults(a, err) < 0 || derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
 		return -1;
 	a->quant = (struct tc_quant_options){
 		.bits = (int)a->bits,
@@ -545,7 +565,7 @@ take_tokens(const struct tc_hold *h, struct tc_draw *d, struct tc_err *err)
 	for (size_t i = 0; i < h->n; i++)
 		if (h->item[i].r.kind == TC_KIND_TOKENS && strcmp(h->item[i].r.u.tokens.tag, "calib") == 0)
 			r = &h->item[i].r;
-	if (!r)
+	if (!r || r->u.tokens.nseq == 0)
 		return tc_fail(err, TC_DATA, "--keep super: the stream carries no calibration tokens: tc-calib(1) puts them there");
 	*d = (struct tc_draw){ .first = r->u.tokens.first, .nseq = tc_min(r->u.tokens.nseq, TC_SUPER_SAMPLES) };
 	d->length = tc_alloc(d->nseq, sizeof(*d->length), err);
@@ -574,6 +594,10 @@ find_super(struct args *a, const struct tc_header *h, struct tc_err *err)
 
 	if (r == 0)
 		r = tc_rerun_open(&model, h, &a->hold, a->cli->pool, err);
+	for (size_t i = 0; r == 0 && i < draw.nseq; i++)
+		if (draw.length[i] == 0 || draw.length[i] > model.forward.config.positions)
+			r = tc_fail(err, TC_DATA, "a calibration sequence has %zu tokens, the model %zu positions", draw.length[i],
+			    model.forward.config.positions);
 	if (r == 0)
 		r = tc_super_open(&super, &model, &rule, draw.ntokens, err);
 	if (r == 0)
@@ -678,6 +702,23 @@ came_quantized(const struct tc_header *h)
 	return h->base_quantized[0] != 0;
 }
 
+/* Blocks that a file of super weights names. */
+static int
+check_kept(const struct args *a, const struct tc_header *h, struct tc_err *err)
+{
+	struct tc_config config;
+
+	if (!a->keep.file)
+		return 0;
+	if (tc_config_parse(&config, h->config, h->config_bytes, err) < 0)
+		return -1;
+	for (size_t i = 0; i < a->keep.spots.n; i++)
+		if (a->keep.spots.at[i].tensor >= config.layers)
+			return tc_fail(err, TC_DATA, "--keep: a weight of block %zu, the model has %zu blocks", a->keep.spots.at[i].tensor,
+			    config.layers);
+	return 0;
+}
+
 static int
 run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 {
@@ -689,6 +730,7 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	if (a->requantize)
 		tc_cli_say(cli, "the checkpoint was %s before: its numbers are quantized anew", source->header.base_quantized);
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
+	    check_kept(a, &source->header, &cli->err) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
 	if (looks_first(a)) {

@@ -372,6 +372,13 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	fails 2 'unknown option' tc-quant demo --samples 4
 	fails 2 'u8 is for methods that round to nearest, not for gptq' tc-quant "$TINY/llama" --method gptq --scale u8
 	fails 2 'per goes with --method lloyd' tc-quant demo --per row
+	fails 2 'weights is for opt and lloyd' tc-quant demo --method pq --weights none
+	fails 2 'before --rotate makes others' tc-quant demo --method lloyd --weights fisher --rotate
+	fails 2 'before --keep and --clip-z' tc-quant demo --method pq --book role --clip-z 4
+	fails 2 'group tensor is not for it' tc-quant demo --method gptq --group tensor
+	fails 2 'group tensor is not for it' tc-quant demo --method awq --group tensor
+	fails 2 'mse is for the grids of rtn, not of awq' tc-quant demo --method awq --mse
+	fails 2 'mse is for the grids of rtn, not of pq' tc-quant demo --method pq --mse
 	fails 2 'per row is a group of its own' tc-quant demo --method lloyd --per row --group 64
 	fails 2 'per group has none' tc-quant demo --method lloyd --per group --scale u8
 	fails 2 'groups are those of rows' tc-quant demo --method lloyd --per group --group tensor
@@ -439,6 +446,8 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	printf '1 99999 5 -\n' >other
 	fails_midway 65 'has no weight \[99999, 5\] to keep' tc-quant "$TINY/llama" -q --keep other
 	fails 66 'nothing.here' tc-quant "$TINY/llama" --keep nothing.here
+	printf '999 1 1 -\n' >other
+	fails 65 'a weight of block 999, the model has' tc-quant "$TINY/llama" --keep other
 	: >other
 	fails 65 'names no weight' tc-quant "$TINY/llama" --keep other
 	fails 2 'must be top:SHARE' tc-quant "$TINY/llama" --keep top:0.2
@@ -496,6 +505,11 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 	tc-quant "$TINY/llama" -q --errors e.json -o q.tc
 	[ -s e.json ]
 	fails_midway 74 'No space left' tc-quant "$TINY/llama" -q --errors /dev/full
+}
+
+@test "lloyd's own levels, the embedding's too" {
+	tc-quant draft -q --method lloyd --per row --group row --bits 3 --embed same -o q.tc
+	[ "$(formats q.tc embed)$(formats q.tc q)" = '{"encoding":"levels","bits":3,"group":0,"dtype":"f16"}{"encoding":"levels","bits":3,"group":0,"dtype":"f16"}' ]
 }
 
 @test "levels of rows and groups: streamed, scored, exported, weighted" {

@@ -28,7 +28,7 @@ tc_cli_int8_say(struct tc_cli *cli, const struct tc_int8 *use)
 		return 0;
 	if (use->layers == 0)
 		return tc_fail(&cli->err, TC_DATA,
-		    "--compute int8: no weight matrix of the model has codes for it (make them with tc-quant --bits 8 --group row --sym)");
+		    "--compute int8: no weight matrix of the model has codes for it (make them with tc-quant --bits 8 --group row --sym alone)");
 	tc_cli_say(cli, "int8: %zu weight matrices run so, %zu in f32", use->layers, use->others);
 	return 0;
 }

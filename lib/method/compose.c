@@ -141,23 +141,27 @@ choose_kept(struct work *k, struct tc_err *err)
 	return 0;
 }
 
+/* Those that are kept, 0 now, do not count and stay. */
 static void
 clip(struct work *k)
 {
-	size_t n = tc_tensor_elements(&k->t);
+	size_t n = tc_tensor_elements(&k->t), counted = n - k->kept.n, cols = tc_tensor_cols(&k->t);
 	double sum = 0, squares = 0, mean, deviation;
 	float low, high;
 
 	for (size_t i = 0; i < n; i++)
 		sum += (double)k->w[i];
-	mean = sum / (double)n;
+	mean = sum / (double)counted;
 	for (size_t i = 0; i < n; i++)
 		squares += ((double)k->w[i] - mean) * ((double)k->w[i] - mean);
-	deviation = sqrt(squares / (double)n);
+	squares -= (double)k->kept.n * mean * mean;
+	deviation = sqrt(fmax(0, squares) / (double)counted);
 	low = (float)(mean - k->c->clip_z * deviation);
 	high = (float)(mean + k->c->clip_z * deviation);
 	for (size_t i = 0; i < n; i++)
 		k->w[i] = fminf(fmaxf(k->w[i], low), high);
+	for (size_t i = 0; i < k->kept.n; i++)
+		k->w[k->kept.at[i].row * cols + k->kept.at[i].column] = 0;
 }
 
 /* ---- what it gave ---- */

@@ -59,8 +59,10 @@ prepare(struct job *j, size_t threads, struct tc_err *err)
 	struct tc_quant_input squares = *j->in, hessian = *j->in;
 
 	squares.hessian = NULL;
+	if (!squares.squares)
+		squares.squares = j->in->known_squares;
 	hessian.squares = NULL;
-	j->known[BY_SQUARES] = j->in->squares != NULL;
+	j->known[BY_SQUARES] = squares.squares != NULL;
 	j->known[BY_HESSIAN] = j->in->hessian != NULL;
 	j->x = tc_alloc(threads * SIDES * ROWS, j->cols * sizeof(*j->x), err);
 	if (!j->x || (j->known[BY_SQUARES] && tc_output_error_open(&j->way[BY_SQUARES], &squares, err) < 0) ||
@@ -97,7 +99,7 @@ tc_errors_measure(struct tc_errors *e, const struct tc_quant_input *in, const st
 	*e = (struct tc_errors){0};
 	if (tc_difference_measure(&e->weight, in->w, q, pool, err) < 0)
 		return -1;
-	if (!in->squares && !in->hessian)
+	if (!in->squares && !in->known_squares && !in->hessian)
 		return 0;
 	r = prepare(&j, (size_t)tc_pool_threads(pool), err);
 	if (r == 0) {

@@ -1,5 +1,6 @@
 #include "method/measures.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,7 +75,7 @@ take_hessian(struct tc_measure *m, uint64_t dim, const double *total, size_t n, 
 	if (op && rotate(m->hessian, dim, op, err) < 0)
 		return -1;
 	for (size_t i = 0; i < dim; i++)
-		m->squares[i] = op ? (double)m->hessian[i * (i + 1) / 2 + i] : total[i * (i + 1) / 2 + i];
+		m->squares[i] = op ? fmax(0, (double)m->hessian[i * (i + 1) / 2 + i]) : total[i * (i + 1) / 2 + i];
 	tc_factor_free(&m->factor);
 	m->factored = false;
 	return 0;
@@ -106,6 +107,19 @@ is_taken(const struct tc_stat *s)
 	return s->kind == TC_STAT_SQ || s->kind == TC_STAT_ABS || s->kind == TC_STAT_HESSIAN || (s->kind == TC_STAT_FISHER_WEIGHT && !s->bias);
 }
 
+/* Sums of squares and magnitudes are finite and not below 0, as is the diagonal
+ * of a Hessian: what was read may say anything. */
+static bool
+is_sound(const struct tc_stat *s, const double *total, size_t n)
+{
+	if (tc_first_not_finite(TC_F64, total, n) >= 0)
+		return false;
+	for (size_t i = 0; i < s->dim; i++)
+		if (total[s->kind == TC_STAT_HESSIAN ? i * (i + 1) / 2 + i : i] < 0)
+			return false;
+	return true;
+}
+
 int
 tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_err *err)
 {
@@ -126,6 +140,10 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 	if (!total)
 		return -1;
 	tc_stat_total(s, stat->part[0].data, total, &tokens);
+	if (!is_sound(s, total, n)) {
+		free(total);
+		return tc_fail(err, TC_DATA, "a %s statistic of block %d is no sum of squares", tc_stat_names[s->kind], s->block);
+	}
 	if (tc_stat_is_of_tensor(s->kind)) {
 		r = take_fisher(&m->fisher[s->role], s, total, err);
 		free(total);
@@ -160,7 +178,7 @@ fill_site(struct tc_measure *at, const struct tc_quantizer *q, const struct tc_q
 	if ((at->squares && at->squares_dim != cols) || (at->magnitudes && at->magnitudes_dim != cols) ||
 	    (at->hessian && at->hessian_dim != cols))
 		return tc_fail(err, TC_DATA, "%s: the statistics of its site are of another model", t->name);
-	in->squares = at->squares;
+	in->squares = in->known_squares = at->squares;
 	in->magnitudes = at->magnitudes;
 	in->op = at->op.block > 0 ? &at->op : NULL;
 	in->hessian = at->hessian;

@@ -29,6 +29,11 @@ tc_packing_open(struct tc_packing *p, const struct tc_quant_options *o, const st
 {
 	*p = (struct tc_packing){ .o = o, .rows = tc_tensor_rows(w), .cols = tc_tensor_cols(w) };
 	p->q.t = *w;
+	p->q.t.residual = (struct tc_format){0};
+	p->q.t.sparse = 0;
+	p->q.t.nops = 0;
+	if (encoding != TC_PRODUCT)   /* a caller's who shares its codebook */
+		p->q.t.book_of[0] = '\0';
 	p->q.t.format = (struct tc_format){ .encoding = encoding, .dtype = o->scale, .bits = o->bits,
 		.group = o->group != TC_GROUP_TENSOR && o->group >= p->cols ? TC_GROUP_ROW : o->group,
 		.zero = encoding == TC_UNIFORM ? o->zero : TC_ZERO_NONE };

@@ -1,6 +1,6 @@
 /* packing.h - a quantized tensor in the making.
  *
- *   tc_packing_open(&p, o, w, encoding, threads, &err);
+ *   tc_packing_open(&p, o, w, encoding, &err);
  *   tc_packing_grid(&p, tc_packing_group(&p, row, k), &grid);   any order
  *   tc_packing_row(&p, row, codes);
  *   tc_packing_finish(&p, &q, &err);                or tc_packing_free(&p)

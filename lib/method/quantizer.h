@@ -55,7 +55,8 @@ struct tc_quant_input {
 	/* Of the calibration tokens at the site that w reads, their inputs having
 	 * gone through op unless it is NULL; NULL where not known: */
 	const struct tc_input_op *op;
-	const double *squares;      /* [cols]: sum of squares of each input */
+	const double *squares;      /* [cols]: sum of squares of each input, where errors are to count by it; */
+	const double *known_squares; /* where they are not, too */
 	const double *magnitudes;   /* [cols]: sum of its |x| */
 	const float *hessian;       /* sum of x x^T: lower triangle, row by row */
 	const struct tc_factor *factor; /* of their Hessian, as the options ask for it */

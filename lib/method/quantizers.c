@@ -14,7 +14,7 @@ const struct tc_quantizer tc_quantizers[] = {
 	{ "hqq", "minima fitted to most weights, no data", TC_NEEDS_NOTHING, false, 1, 8, 1 << TC_ZERO_MIN, tc_hqq_fitter, NULL },
 	{ "awq", "weights of large inputs made larger, ranges clipped", TC_NEEDS_MAGNITUDES, false, 1, 8, ANY_ZERO, NULL, tc_awq_run },
 	{ "gptq", "errors made up for by later inputs", TC_NEEDS_HESSIAN, false, 1, 8, ANY_ZERO, NULL, tc_gptq_run },
-	{ "pq", "a code for several weights, vectors learned by k-means", TC_NEEDS_VECTORS, true, 2, 8, 0, NULL, tc_pq_run },
+	{ "pq", "a code for several weights, vectors learned by k-means", TC_NEEDS_VECTORS, false, 2, 8, 0, NULL, tc_pq_run },
 	{ 0 }
 };
 

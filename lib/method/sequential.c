@@ -56,11 +56,15 @@ start(struct run *r, struct tc_err *err)
 	size_t tokens = 0, size_bytes;
 	int got;
 
-	if (!r->ids)
+	if (!r->ids || r->nseq == 0)
 		return tc_fail(err, TC_DATA, "the stream carries no calibration tokens: tc-calib(1) puts them there");
 	r->started = true;
-	for (size_t i = 0; i < r->nseq; i++)
+	for (size_t i = 0; i < r->nseq; i++) {
+		if (r->length[i] == 0 || r->length[i] > r->forward.config.positions)
+			return tc_fail(err, TC_DATA, "a calibration sequence has %zu tokens, the model %zu positions", r->length[i],
+			    r->forward.config.positions);
 		tokens += r->length[i];
+	}
 	r->gather = (struct tc_gather){ .pool = r->s->pool, 
 		.kind = { [TC_STAT_SQ] = !r->s->hessian, [TC_STAT_HESSIAN] = r->s->hessian, [TC_STAT_ABS] = r->s->magnitudes } };
 	if (tc_exec_hidden_bytes(&r->forward.config, tokens, false, &size_bytes, err) < 0 ||

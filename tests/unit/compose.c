@@ -280,6 +280,23 @@ test_clip(void)
 		most = fmaxf(most, fabsf(got[i]));
 	ok(fabs((double)most - 2 * deviation) < 0.03 * deviation, "clipped at 2 deviations (%.3f)", (double)most / deviation);
 	tc_quantized_free(&q);
+	/* Those that are kept do not count. */
+	w[7] = 50;
+	w[1000] = -50;
+	c.top = 2.0 / N;
+	q = made(&c, "rtn", &o, &t, NULL);
+	tc_tensor_read_rows(&q.t, 0, ROWS, got);
+	deviation = 0;
+	most = 0;
+	for (size_t i = 0; i < N; i++)
+		if (i != 7 && i != 1000) {
+			deviation += (double)w[i] * (double)w[i];
+			most = fmaxf(most, fabsf(got[i]));
+		}
+	deviation = sqrt(deviation / (N - 2));
+	ok(q.t.sparse == 2 && fabs((double)most - 2 * deviation) < 0.03 * deviation && fabsf(got[7] - 50) < 0.05f,
+	    "... of what is not kept (%.3f)", (double)most / deviation);
+	tc_quantized_free(&q);
 	free(got);
 }
 
@@ -288,9 +305,10 @@ test_residual(void)
 {
 	const struct tc_quant_options o = OPTIONS(2, 64, TC_ZERO_INT, TC_LEVELS_ODD, TC_F16);
 	struct tc_compose c = plain;
-	double before = error_of(&plain, "rtn", &o);
+	double before;
 
 	fill(0);
+	before = error_of(&plain, "rtn", &o);
 	c.residual_group = 32;
 	for (int bits = 1; bits <= 4; bits++) {
 		struct tc_tensor t = tensor(TC_ROLE_Q);
