@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "gauss.h"
 #include "method/compose.h"
 #include "method/measures.h"
 #include "kernel/kernel.h"
@@ -24,10 +24,8 @@ static void
 fill(double outliers)
 {
 	for (size_t i = 0; i < N; i++) {
-		double x = -6;
+		double x = gauss(&rng);
 
-		for (int k = 0; k < 12; k++)
-			x += tc_rng_unit(&rng);
 		w[i] = (float)(0.02 * x * (tc_rng_unit(&rng) < outliers ? 30 : 1));
 	}
 }

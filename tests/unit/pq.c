@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "gauss.h"
 #include "kinds.h"
 #include "method/pq.h"
 #include "quantized.h"
@@ -15,16 +15,6 @@ enum { ROWS = 70, COLS = 83, OPTIONS_TRIED = 7 };
 static struct tc_rng rng;
 static struct tc_err err;
 static struct tc_pool *three;
-
-static double
-gauss(void)
-{
-	double x = -6;
-
-	for (int i = 0; i < 12; i++)
-		x += tc_rng_unit(&rng);
-	return x;
-}
 
 /* ---- k-means ---- */
 
@@ -84,10 +74,10 @@ test_planted(const char *kind)
 
 	for (int k = 0; k < CENTRES; k++)
 		for (int j = 0; j < DIM; j++)
-			planted[k][j] = 10 * gauss();
+			planted[k][j] = 10 * gauss(&rng);
 	for (size_t i = 0; i < POINTS; i++)
 		for (size_t j = 0; j < DIM; j++)
-			put(&p, i, j, 0.5 + tc_rng_unit(&rng), planted[i % CENTRES][j] + 0.01 * gauss());
+			put(&p, i, j, 0.5 + tc_rng_unit(&rng), planted[i % CENTRES][j] + 0.01 * gauss(&rng));
 	right = tc_kmeans_run(&p, CENTRES, center, NULL, &err) == 0;
 	for (int k = 0; k < CENTRES; k++) {
 		double least = INFINITY;
@@ -115,11 +105,11 @@ test_nearest(const char *kind)
 	int right = 1, measured = 1, less = 1;
 
 	for (size_t i = 0; i < CENTRES * DIM; i++)
-		center[i] = (float)gauss();
+		center[i] = (float)gauss(&rng);
 	memcpy(center + (CENTRES - 1) * DIM, center, DIM * sizeof(*center));   /* equal to the first */
 	for (size_t i = 0; i < POINTS; i++)
 		for (size_t j = 0; j < DIM; j++)
-			put(&p, i, j, i % 5 == j ? 0 : 2 * tc_rng_unit(&rng), gauss());
+			put(&p, i, j, i % 5 == j ? 0 : 2 * tc_rng_unit(&rng), gauss(&rng));
 	tc_kmeans_terms(center, CENTRES, DIM, terms);
 	for (size_t i0 = 0; i0 < POINTS; i0 += nr) {
 		float *panel = tc_point_at((float *)(void *)p.panels.p, DIM, i0), least[TC_NR_MAX];
@@ -200,7 +190,7 @@ static void
 make_weights(float *w)
 {
 	for (size_t i = 0; i < ROWS * COLS; i++)
-		w[i] = (float)(gauss() * (1 + (double)(i / COLS % 4)));
+		w[i] = (float)(gauss(&rng) * (1 + (double)(i / COLS % 4)));
 }
 
 static struct tc_quant_options
@@ -314,7 +304,7 @@ test_codes(const char *kind)
 	double squares[COLS];
 
 	for (size_t c = 0; c < COLS; c++)
-		squares[c] = c == 4 ? 0 : exp(gauss());
+		squares[c] = c == 4 ? 0 : exp(gauss(&rng));
 	for (int i = 0; i < OPTIONS_TRIED; i++) {
 		const struct tc_quant_options *o = &tried[i];
 		const double *by = i % 2 ? squares : NULL;
@@ -368,7 +358,7 @@ test_errors(const char *kind)
 	ok(two < 0.8 * one, "%s: a second stage takes error away: %.1f, one stage %.1f", kind, two, one);
 	ok(error_with(options(6, 4, 1, TC_GROUP_TENSOR), NULL, NULL) < one, "%s: shorter vectors, less error", kind);
 	for (size_t c = 0; c < COLS; c++)
-		squares[c] = exp(2 * gauss());
+		squares[c] = exp(2 * gauss(&rng));
 	with = error_with(options(4, 4, 1, TC_GROUP_ROW), squares, squares);
 	without = error_with(options(4, 4, 1, TC_GROUP_ROW), NULL, squares);
 	ok(with < 0.9 * without, "%s: inputs' squares are heeded: %.1f, without %.1f", kind, with, without);

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "gauss.h"
 #include "kernel/kernel.h"
 #include "quantized.h"
 #include "tap.h"
@@ -18,22 +18,12 @@ enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
 static struct tc_rng rng;
 static struct tc_err err;
 
-static double
-gauss(void)
-{
-	double x = -6;
-
-	for (int i = 0; i < 12; i++)
-		x += tc_rng_unit(&rng);
-	return x;
-}
-
 /* Normally distributed weights, now and then a large one. */
 static void
 make_weights(float *w, size_t n, double large)
 {
 	for (size_t i = 0; i < n; i++)
-		w[i] = (float)(gauss() * (i % 61 == 17 ? large : 1));
+		w[i] = (float)(gauss(&rng) * (i % 61 == 17 ? large : 1));
 }
 
 static int
@@ -233,7 +223,7 @@ test_threads(const struct tc_quantizer *m, struct tc_pool *pool)
 
 	make_weights(w, ROWS * COLS, 4);
 	for (size_t i = 0; i < ROWS * COLS; i++)
-		fisher[i] = (float)(gauss() * gauss());
+		fisher[i] = (float)(gauss(&rng) * gauss(&rng));
 	for (int g = 0; g < GROUPS; g++) {
 		struct tc_quant_options o = plain(m, groups[g], TC_F16);
 		struct tc_quantized a, b;
@@ -464,7 +454,7 @@ test_opt(int bits, enum tc_zero zero, enum tc_levels levels)
 
 	make_weights(w, ROWS * COLS, bits % 2 ? 10 : 1);
 	for (size_t i = 0; i < COLS; i++)
-		squares[i] = i % 13 == 5 ? 0 : exp(2 * gauss());
+		squares[i] = i % 13 == 5 ? 0 : exp(2 * gauss(&rng));
 	for (int g = 0; g < GROUPS; g++)
 		for (int f16 = 0; f16 < 2; f16++) {
 			struct tc_quant_options o = OPTIONS(bits, groups[g], zero, levels, f16 ? TC_F16 : TC_F32);
@@ -589,7 +579,7 @@ test_lloyd(const char *normal, int bits)
 
 	make_weights(w, N * N, 1);
 	for (size_t i = 0; i < N; i++)
-		squares[i] = exp(3 * gauss());
+		squares[i] = exp(3 * gauss(&rng));
 	for (size_t i = 0; i < N * N; i++)
 		fisher[i] = 0;
 	if (!ok(run(normal, &o, w, N, N, NULL, &nf) == 0 && run("lloyd", &o, w, N, N, NULL, &learned) == 0 &&
