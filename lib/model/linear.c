@@ -4,11 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The kernels know its codes. */
+#include "tensor/mask.h"
+
+/* The kernels know its codes.  What a mask leaves out has codes where one is 0. */
 static bool
 has_codes(const struct tc_tensor *w)
 {
-	return (w->format.encoding == TC_UNIFORM || w->format.encoding == TC_CODEBOOK) && w->residual.bits == 0;
+	return (w->format.encoding == TC_UNIFORM || w->format.encoding == TC_CODEBOOK) && w->residual.bits == 0 &&
+	    (w->mask == TC_MASK_NONE || tc_mask_has_zero(w));
 }
 
 static size_t
@@ -44,6 +47,8 @@ struct pack {
 	}
 PACK(pack_u16, uint16_t, uint16_t, src[j * in + i])
 PACK(pack_f32, float, float, src[j * in + i])
+PACK(pack_f32_f16, uint16_t, float, tc_f16_from_f32(src[j * in + i]))
+PACK(pack_f32_bf16, uint16_t, float, tc_bf16_from_f32(src[j * in + i]))
 PACK(pack_code_f32, float, uint8_t, number[src[j * in + i]])
 PACK(pack_code_bf16, uint16_t, uint8_t, number[src[j * in + i]])
 
@@ -52,7 +57,9 @@ unpack_rows(const struct pack *k, size_t row, size_t n, uint8_t *codes)
 {
 	size_t cols = tc_tensor_cols(k->w), row_bytes = tc_packed_bytes(cols, k->w->format.bits);
 
-	for (size_t j = 0; j < n; j++)
+	for (size_t j = 0; k->w->mask != TC_MASK_NONE && j < n; j++)
+		tc_mask_read_codes(k->w, row + j, tc_mask_start(k->w, row + j), codes + j * cols);
+	for (size_t j = 0; k->w->mask == TC_MASK_NONE && j < n; j++)
 		tc_unpack((const uint8_t *)k->w->part[0].data + (row + j) * row_bytes, cols, k->w->format.bits,
 		    codes + j * cols);
 }
@@ -114,11 +121,16 @@ pack_panel(void *ctx, size_t p, int worker)
 		pack_code_bf16((uint8_t *)work, n, in, nr, k->bf16, dst);
 	} else if (packed) {
 		pack_code_f32((uint8_t *)work, n, in, nr, k->number, dst);
-	} else if (k->w->format.encoding == TC_DENSE && k->w->format.dtype == TC_F32 && k->w->residual.bits == 0) {
+	} else if (k->w->mask == TC_MASK_NONE && k->w->format.encoding == TC_DENSE && k->w->format.dtype == TC_F32 && k->w->residual.bits == 0) {
 		pack_f32((const float *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
-	} else if (l->m.type == TC_PANEL_F32) {
+	} else if (k->w->mask != TC_MASK_NONE || l->m.type == TC_PANEL_F32) {
 		tc_tensor_read_bulk(k->w, row, n, (float *)work);
-		pack_f32((const float *)work, n, in, nr, NULL, dst);
+		if (l->m.type == TC_PANEL_F32)
+			pack_f32((const float *)work, n, in, nr, NULL, dst);
+		else if (l->m.type == TC_PANEL_BF16)
+			pack_f32_bf16((const float *)work, n, in, nr, NULL, dst);
+		else
+			pack_f32_f16((const float *)work, n, in, nr, NULL, dst);
 	} else {
 		pack_u16((const uint16_t *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
 	}
@@ -341,7 +353,7 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 			return -1;
 		choose_form(&k, use);
 		k.work_bytes = tc_round_up(nr * l->m.in, TC_ALIGN) + words_bytes(&k.codes);
-	} else if (!numbers || (w->format.dtype != TC_F32 && l->m.type == TC_PANEL_F32)) {
+	} else if (!numbers || w->mask != TC_MASK_NONE || (w->format.dtype != TC_F32 && l->m.type == TC_PANEL_F32)) {
 		k.work_bytes = nr * l->m.in * sizeof(float);
 	}
 	l->m.panel_bytes = l->m.type == TC_PANEL_CODES ? words_bytes(&l->m) :
