@@ -171,12 +171,6 @@ tc_format_row_groups(const struct tc_format *f, size_t cols)
 }
 
 size_t
-tc_format_groups(const struct tc_format *f, size_t rows, size_t cols)
-{
-	return f->group == TC_GROUP_TENSOR ? 1 : rows * tc_format_row_groups(f, cols);
-}
-
-size_t
 tc_format_book_bytes(const struct tc_format *f)
 {
 	return ((size_t)f->stages * (size_t)f->vector * sizeof(uint16_t)) << f->bits;

@@ -201,9 +201,8 @@ const struct tc_part *tc_tensor_part(const struct tc_tensor *t, const char *name
 const uint16_t *tc_tensor_book(const struct tc_tensor *t);
 size_t tc_format_book_bytes(const struct tc_format *f);
 
-/* How many groups a row has, and the tensor. */
+/* How many groups a row has. */
 size_t tc_format_row_groups(const struct tc_format *f, size_t cols);
-size_t tc_format_groups(const struct tc_format *f, size_t rows, size_t cols);
 /* The scale of group i of t's format. */
 float tc_tensor_scale(const struct tc_tensor *t, size_t i);
 
