@@ -35,6 +35,8 @@ fit_group(const struct tc_coder *c, const struct tc_coder_rows *rows, const stru
 	size_t first = k * c->p.width, n = tc_min(c->p.width, c->p.cols - first);
 	struct tc_group g = tc_group_of(c->in, s->row0 + r, first, w, n);
 
+	if (rows->left.w)
+		g = tc_group_left(&g, &rows->left);
 	rows->grid[k * tc_kernels()->nr + r] = c->fitter.fit(&c->fitter, &g);
 }
 

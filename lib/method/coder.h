@@ -28,6 +28,7 @@ struct tc_coder_rows {
 	struct tc_grid *grid;    /* [groups][nr] */
 	uint8_t *codes;          /* [nr][cols] */
 	float *row;              /* [cols] */
+	struct tc_group_room left; /* for a row; w NULL: grids are for zeros, too */
 };
 
 /* Rounds on the grids of o->grid.  in->factor is known, in outlives c.  TC_USAGE

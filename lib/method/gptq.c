@@ -4,9 +4,9 @@
  * post-training quantization for generative pre-trained transformers",
  * algorithm 1.
  *
- * A weight that came as 0 stays 0 where the grids have that number, so that
- * pruned weights do not come back: what it took of others' errors goes on to
- * those after it. */
+ * A weight that came as 0 stays 0 where the grids have that number, and wherever a
+ * mask says so, so that pruned weights do not come back: what it took of others'
+ * errors goes on to those after it. */
 #include <stdlib.h>
 
 #include "kernel/kernel.h"
@@ -22,6 +22,8 @@ struct job {
 	struct tc_grid *grids;     /* [threads][groups][nr] */
 	uint8_t *codes;            /* [threads][nr][cols] */
 	bool *zero;                /* [threads][cols][nr] */
+	float *left;               /* [threads][2][cols], where zeros are no concern of the grids; or NULL */
+	double *left_squares;      /* [threads][cols] */
 };
 
 struct rows {
@@ -37,6 +39,12 @@ round_input(void *ctx, const struct tc_slab *s, size_t i, float *e)
 	tc_coder_settle(&r->j->coder, &r->own, s, i, e);
 }
 
+static bool
+is_masked(const struct job *j)
+{
+	return j->coder.in->w->mask != TC_MASK_NONE;
+}
+
 static void
 quantize_slab(void *ctx, size_t i, int worker)
 {
@@ -45,9 +53,12 @@ quantize_slab(void *ctx, size_t i, int worker)
 	float *work = j->work + (size_t)worker * j->work_floats, *e = work + cols * nr;
 	struct tc_slab s = { i * nr, tc_min(nr, rows - i * nr), work, j->zero + (size_t)worker * nr * cols };
 	struct rows r = { j, { j->grids + (size_t)worker * j->coder.p.groups * nr, j->codes + (size_t)worker * nr * cols,
-		e + j->block * nr } };
+		e + j->block * nr, {0} } };
 
-	tc_slab_read(&s, j->f, j->coder.in->w, j->coder.keeps_zeros, r.own.row);
+	if (j->left)
+		r.own.left = (struct tc_group_room){ j->left + (size_t)worker * 2 * cols, j->left + ((size_t)worker * 2 + 1) * cols,
+			j->left_squares + (size_t)worker * cols };
+	tc_slab_read(&s, j->f, j->coder.in->w, j->coder.keeps_zeros || is_masked(j), r.own.row);
 	tc_coder_begin(&j->coder, &r.own, &s);
 	for (size_t b = 0, end; b < cols; b = end) {
 		end = tc_stops_end(&j->stops, b, j->block, cols);
@@ -69,6 +80,12 @@ quantize(struct job *j, struct tc_quantized *q, struct tc_pool *pool, struct tc_
 	j->zero = tc_alloc(threads, nr * cols * sizeof(*j->zero), err);
 	if (!j->work || !j->grids || !j->codes || !j->zero)
 		return -1;
+	if (is_masked(j)) {
+		j->left = tc_alloc(threads * 2, cols * sizeof(*j->left), err);
+		j->left_squares = tc_alloc(threads, cols * sizeof(*j->left_squares), err);
+		if (!j->left || !j->left_squares)
+			return -1;
+	}
 	tc_pool_run(pool, tc_slabs(j->coder.p.rows), quantize_slab, j);
 	return tc_coder_finish(&j->coder, q, err);
 }
@@ -91,5 +108,7 @@ tc_gptq_run(const struct tc_quant_options *o, const struct tc_quant_input *in, s
 	free(j.grids);
 	free(j.codes);
 	free(j.zero);
+	free(j.left);
+	free(j.left_squares);
 	return r;
 }

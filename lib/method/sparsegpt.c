@@ -51,7 +51,7 @@ place_of(struct job *j, size_t slab, int worker)
 
 	return (struct place){ .j = j, .e = e,
 		.s = { slab * nr, tc_min(nr, j->rows - slab * nr), j->w + slab * each, j->zero + slab * each },
-		.coded = { j->grids + slab * j->coder.p.groups * nr, j->codes + slab * each, e + BLOCK * nr } };
+		.coded = { j->grids + slab * j->coder.p.groups * nr, j->codes + slab * each, e + BLOCK * nr, {0} } };
 }
 
 static float
