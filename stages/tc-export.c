@@ -129,7 +129,7 @@ target_dtype(const struct export *x, const struct tc_tensor *t)
 	if (strcmp(x->a->dtype, "keep") != 0)
 		return (enum tc_dtype)tc_dtype_find(x->a->dtype, strlen(x->a->dtype));
 	/* Only f32 holds every code times its scale. */
-	return tc_tensor_is_dense(t) ? t->format.dtype : TC_F32;
+	return tc_tensor_has_numbers(t) ? t->format.dtype : TC_F32;
 }
 
 static int

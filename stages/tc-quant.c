@@ -495,7 +495,7 @@ plan(struct args *a, const struct tc_tensor *t, const struct tc_quantizer **quan
 	*in = (struct tc_quant_input){ .w = t, .book = shared_book(a, t) };
 	if (!chosen(a, t, &o->bits) || !tc_select_matches(&a->common.include, &a->common.exclude, t->name))
 		return 0;
-	if (!tc_tensor_is_dense(t) && !a->requantize)
+	if (!tc_tensor_has_numbers(t) && !a->requantize)
 		return tc_fail(err, TC_DATA, "%s: is quantized already", t->name);
 	if (tc_tensor_check_finite(t, err) < 0)
 		return -1;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "tensor/input_op.h"
-#include "tensor/kept.h"
+#include "tensor/mask.h"
 
 struct work {
 	const struct tc_compose *c;
@@ -321,14 +321,29 @@ run(struct work *k, const struct tc_quantizer *quantizer, const struct tc_quant_
 	return assemble(k, &k->t.op[0], q, err);
 }
 
-int
-tc_compose_run(const struct tc_compose *c, const struct tc_quantizer *quantizer, const struct tc_quant_options *o,
+/* What was pruned stays so: q's codes of it are left out, or are those of 0. */
+static int
+keep_mask(const struct tc_tensor *w, struct tc_quantized *q, struct tc_err *err)
+{
+	uint64_t *bits = tc_alloc(tc_tensor_rows(w) * tc_mask_words(tc_tensor_cols(w)), sizeof(*bits), err);
+	struct tc_kept masked = {0};
+	int r = bits ? tc_mask_of(w, bits, err) : -1;
+
+	if (r == 0)
+		r = tc_mask_apply(&masked, &q->t, bits, err);
+	free(bits);
+	tc_quantized_free(q);
+	*q = (struct tc_quantized){ masked.t, masked.owned };
+	return r;
+}
+
+static int
+run_all(const struct tc_compose *c, const struct tc_quantizer *quantizer, const struct tc_quant_options *o,
     const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
 {
 	struct work k = { .c = c, .in = in };
 	int r;
 
-	*q = (struct tc_quantized){0};
 	if (!tc_compose_does(c, in->w))
 		return tc_quantizer_run(quantizer, o, in, q, pool, err);
 	r = run(&k, quantizer, o, q, pool, err);
@@ -341,4 +356,19 @@ tc_compose_run(const struct tc_compose *c, const struct tc_quantizer *quantizer,
 	free(k.values);
 	free(k.columns);
 	return r;
+}
+
+int
+tc_compose_run(const struct tc_compose *c, const struct tc_quantizer *quantizer, const struct tc_quant_options *o,
+    const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
+{
+	const struct tc_tensor *w = in->w;
+
+	*q = (struct tc_quantized){0};
+	if (w->mask != TC_MASK_NONE && ((c->rotate && is_of_block(w)) || quantizer->needs == TC_NEEDS_VECTORS))
+		return tc_fail(err, TC_DATA, "%s: is pruned: %s would fill in what is not there", w->name,
+		    c->rotate ? "a rotation" : quantizer->name);
+	if (run_all(c, quantizer, o, in, q, pool, err) < 0)
+		return -1;
+	return w->mask == TC_MASK_NONE ? 0 : keep_mask(w, q, err);
 }

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "tensor/mask.h"
+
 enum { TURN = 8192 };    /* weights that a thread takes at least, if there are as many */
 
 struct job {
@@ -10,6 +12,9 @@ struct job {
 	struct tc_packing p;
 	float *row;              /* [threads][cols] */
 	uint8_t *codes;          /* [threads][cols] */
+	uint64_t *keep;          /* [rows][words], where the tensor has a mask, or NULL */
+	float *stored;           /* [threads][2][cols] then */
+	double *stored_squares;  /* [threads][cols] */
 	struct tc_grid *grids;   /* of all groups, where they are chosen before any weight is rounded; or NULL */
 	bool chosen;             /* they are */
 };
@@ -36,12 +41,47 @@ tc_group_of(const struct tc_quant_input *in, size_t row, size_t c, const float *
 		in->fisher ? in->fisher + row * tc_tensor_cols(in->w) + c : NULL };
 }
 
+struct tc_group
+tc_group_stored(const struct tc_group *g, const uint64_t *bits, size_t c, const struct tc_group_room *room)
+{
+	size_t n = 0;
+
+	room->w[0] = 0;
+	for (size_t i = 0; i < g->n; i++) {
+		if (!tc_mask_bit(bits, c + i))
+			continue;
+		room->w[n] = g->w[i];
+		if (g->squares)
+			room->squares[n] = g->squares[i % g->period];
+		if (g->fisher)
+			room->fisher[n] = g->fisher[i];
+		n++;
+	}
+	if (n == 0)
+		return (struct tc_group){ room->w, 1, 1, NULL, NULL };
+	return (struct tc_group){ room->w, n, n, g->squares ? room->squares : NULL, g->fisher ? room->fisher : NULL };
+}
+
 struct tc_grid
 tc_fit_table(const struct tc_fitter *f, const struct tc_group *g)
 {
 	struct tc_range r = tc_range_of(&f->o, g->w, g->n);
 
 	return tc_grid_table(&f->o, &r, f->table);
+}
+
+static struct tc_grid
+fit(const struct job *j, size_t r, size_t c, const struct tc_group *g, int worker)
+{
+	size_t cols = j->p.cols;
+	float *w = j->stored + (size_t)worker * 2 * cols;
+	struct tc_group stored;
+
+	if (!j->keep)
+		return j->f->fit(j->f, g);
+	stored = tc_group_stored(g, j->keep + r * tc_mask_words(cols), c,
+	    &(struct tc_group_room){ w, w + cols, j->stored_squares + (size_t)worker * cols });
+	return j->f->fit(j->f, &stored);
 }
 
 static void
@@ -56,7 +96,7 @@ quantize_row(struct job *j, size_t r, int worker)
 		size_t c = k * width, n = tc_min(width, cols - c);
 		struct tc_group group = tc_group_of(j->in, r, c, w + c, n);
 		size_t at = tc_packing_group(&j->p, r, k);
-		struct tc_grid g = j->chosen ? j->grids[at] : j->f->fit(j->f, &group);
+		struct tc_grid g = j->chosen ? j->grids[at] : fit(j, r, c, &group, worker);
 
 		if (!j->grids)
 			tc_packing_grid(&j->p, at, &g);
@@ -128,6 +168,20 @@ choose_grids(struct job *j, struct tc_pool *pool, struct tc_err *err)
 	return 0;
 }
 
+/* Grids are chosen for the weights that are stored. */
+static int
+take_mask(struct job *j, size_t threads, struct tc_err *err)
+{
+	size_t cols = tc_tensor_cols(j->in->w);
+
+	if (j->in->w->mask == TC_MASK_NONE)
+		return 0;
+	j->keep = tc_alloc(tc_tensor_rows(j->in->w) * tc_mask_words(cols), sizeof(*j->keep), err);
+	j->stored = tc_alloc(threads * 2, cols * sizeof(*j->stored), err);
+	j->stored_squares = tc_alloc(threads, cols * sizeof(*j->stored_squares), err);
+	return j->keep && j->stored && j->stored_squares ? tc_mask_of(j->in->w, j->keep, err) : -1;
+}
+
 int
 tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool,
     struct tc_err *err)
@@ -140,7 +194,7 @@ tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct
 	if (r == 0) {
 		j.row = tc_alloc(threads, cols * sizeof(*j.row), err);
 		j.codes = tc_alloc(threads, cols, err);
-		r = j.row && j.codes ? 0 : -1;
+		r = j.row && j.codes ? take_mask(&j, threads, err) : -1;
 	}
 	if (r == 0)
 		r = choose_grids(&j, pool, err);
@@ -154,5 +208,8 @@ tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct
 	free(j.grids);
 	free(j.row);
 	free(j.codes);
+	free(j.keep);
+	free(j.stored);
+	free(j.stored_squares);
 	return r;
 }

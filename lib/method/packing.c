@@ -30,6 +30,8 @@ tc_packing_open(struct tc_packing *p, const struct tc_quant_options *o, const st
 	*p = (struct tc_packing){ .o = o, .rows = tc_tensor_rows(w), .cols = tc_tensor_cols(w) };
 	p->q.t = *w;
 	p->q.t.residual = (struct tc_format){0};
+	p->q.t.mask = TC_MASK_NONE;
+	p->q.t.stored = 0;
 	p->q.t.sparse = 0;
 	p->q.t.nops = 0;
 	if (encoding != TC_PRODUCT)   /* a caller's who shares its codebook */

@@ -20,6 +20,10 @@ add_part(struct tc_ledger *l, const struct tc_part *p)
 		{ "zeros", &l->zeros_bytes },
 		{ "codebook", &l->codebook_bytes },
 		{ "levels", &l->codebook_bytes },
+		{ "mask", &l->mask_bytes },
+		{ "mask_starts", &l->mask_bytes },
+		{ "mask_counts", &l->mask_bytes },
+		{ "mask_columns", &l->mask_bytes },
 		{ "sparse_counts", &l->sparse_bytes },
 		{ "sparse_columns", &l->sparse_bytes },
 		{ "sparse_values", &l->sparse_bytes },
@@ -88,7 +92,7 @@ tc_ledger_bits_linear(const struct tc_ledger *l)
 json_t *
 tc_ledger_json(const struct tc_ledger *l)
 {
-	return json_pack("{s:I,s:I,s:{s:f,s:f},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I}}",
+	return json_pack("{s:I,s:I,s:{s:f,s:f},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I}}",
 	    "parameters", (json_int_t)l->parameters,
 	    "model_bytes", (json_int_t)l->model_bytes,
 	    "bits_per_weight", "model", tc_ledger_bits_model(l), "linear", tc_ledger_bits_linear(l),
@@ -98,7 +102,7 @@ tc_ledger_json(const struct tc_ledger *l)
 	    "parts", "dense", (json_int_t)l->dense_bytes, "codes", (json_int_t)l->codes_bytes,
 	    "scales", (json_int_t)l->scales_bytes, "zeros", (json_int_t)l->zeros_bytes,
 	    "codebook", (json_int_t)l->codebook_bytes,
-	    "sparse", (json_int_t)l->sparse_bytes, "input_ops", (json_int_t)l->input_op_bytes,
+	    "masks", (json_int_t)l->mask_bytes, "sparse", (json_int_t)l->sparse_bytes, "input_ops", (json_int_t)l->input_op_bytes,
 	    "apart", "statistics", (json_int_t)l->stat_bytes, "tokens", (json_int_t)l->token_bytes,
 	    "files", (json_int_t)l->file_bytes, "unknown", (json_int_t)l->unknown_bytes);
 }

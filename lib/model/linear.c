@@ -4,11 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The kernels know its codes. */
+#include "tensor/mask.h"
+
+/* The kernels know its codes.  What a mask leaves out has codes where one is 0. */
 static bool
 has_codes(const struct tc_tensor *w)
 {
-	return (w->format.encoding == TC_UNIFORM || w->format.encoding == TC_CODEBOOK) && w->residual.bits == 0;
+	return (w->format.encoding == TC_UNIFORM || w->format.encoding == TC_CODEBOOK) && w->residual.bits == 0 &&
+	    (w->mask == TC_MASK_NONE || tc_mask_has_zero(w));
 }
 
 static size_t
@@ -44,6 +47,8 @@ struct pack {
 	}
 PACK(pack_u16, uint16_t, uint16_t, src[j * in + i])
 PACK(pack_f32, float, float, src[j * in + i])
+PACK(pack_f32_f16, uint16_t, float, tc_f16_from_f32(src[j * in + i]))
+PACK(pack_f32_bf16, uint16_t, float, tc_bf16_from_f32(src[j * in + i]))
 PACK(pack_code_f32, float, uint8_t, number[src[j * in + i]])
 PACK(pack_code_bf16, uint16_t, uint8_t, number[src[j * in + i]])
 
@@ -52,7 +57,9 @@ unpack_rows(const struct pack *k, size_t row, size_t n, uint8_t *codes)
 {
 	size_t cols = tc_tensor_cols(k->w), row_bytes = tc_packed_bytes(cols, k->w->format.bits);
 
-	for (size_t j = 0; j < n; j++)
+	for (size_t j = 0; k->w->mask != TC_MASK_NONE && j < n; j++)
+		tc_mask_read_codes(k->w, row + j, tc_mask_start(k->w, row + j), codes + j * cols);
+	for (size_t j = 0; k->w->mask == TC_MASK_NONE && j < n; j++)
 		tc_unpack((const uint8_t *)k->w->part[0].data + (row + j) * row_bytes, cols, k->w->format.bits,
 		    codes + j * cols);
 }
@@ -114,11 +121,16 @@ pack_panel(void *ctx, size_t p, int worker)
 		pack_code_bf16((uint8_t *)work, n, in, nr, k->bf16, dst);
 	} else if (packed) {
 		pack_code_f32((uint8_t *)work, n, in, nr, k->number, dst);
-	} else if (k->w->format.encoding == TC_DENSE && k->w->format.dtype == TC_F32 && k->w->residual.bits == 0) {
+	} else if (k->w->mask == TC_MASK_NONE && k->w->format.encoding == TC_DENSE && k->w->format.dtype == TC_F32 && k->w->residual.bits == 0) {
 		pack_f32((const float *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
-	} else if (l->m.type == TC_PANEL_F32) {
+	} else if (k->w->mask != TC_MASK_NONE || l->m.type == TC_PANEL_F32) {
 		tc_tensor_read_bulk(k->w, row, n, (float *)work);
-		pack_f32((const float *)work, n, in, nr, NULL, dst);
+		if (l->m.type == TC_PANEL_F32)
+			pack_f32((const float *)work, n, in, nr, NULL, dst);
+		else if (l->m.type == TC_PANEL_BF16)
+			pack_f32_bf16((const float *)work, n, in, nr, NULL, dst);
+		else
+			pack_f32_f16((const float *)work, n, in, nr, NULL, dst);
 	} else {
 		pack_u16((const uint16_t *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
 	}
@@ -320,6 +332,93 @@ forget_rest(struct tc_linear *l)
 	l->whole = false;
 }
 
+/* ---- masks ---- */
+
+/* Numbers of which only those are held that are stored. */
+struct sparse_pack {
+	const struct tc_tensor *w;
+	struct tc_linear *l;
+	uint64_t *bits;     /* [threads][nr][words]: of a panel's rows */
+	float *rows;        /* [threads][nr][in] */
+	size_t *place;      /* [panels + 1] */
+};
+
+static uint64_t *
+read_masks(const struct sparse_pack *k, size_t p, int worker, size_t *stored)
+{
+	size_t nr = tc_kernels()->nr, words = tc_mask_words(k->l->m.in), first = k->l->row0 + p * nr;
+	uint64_t *bits = k->bits + (size_t)worker * nr * words;
+
+	*stored = 0;
+	for (size_t j = 0; j < tc_min(nr, k->l->m.out - p * nr); j++)
+		*stored += tc_mask_row(k->w, first + j, tc_mask_start(k->w, first + j), bits + j * words);
+	return bits;
+}
+
+static void
+count_panel(void *ctx, size_t p, int worker)
+{
+	struct sparse_pack *k = ctx;
+	size_t stored;
+
+	read_masks(k, p, worker, &stored);
+	k->place[p + 1] = tc_round_up(tc_masks_bytes(k->l->m.in, tc_kernels()->nr) + stored * tc_panel_bytes[k->l->m.type], sizeof(float));
+}
+
+static void
+pack_masked(void *ctx, size_t p, int worker)
+{
+	struct sparse_pack *k = ctx;
+	const struct tc_matrix *m = &k->l->m;
+	size_t nr = tc_kernels()->nr, n = tc_min(nr, m->out - p * nr), words = tc_mask_words(m->in), stored;
+	const uint64_t *bits = read_masks(k, p, worker, &stored);
+	float *rows = k->rows + (size_t)worker * nr * m->in;
+	char *mask = (char *)k->l->panels.p + k->place[p];
+	uint16_t *to = (uint16_t *)(mask + tc_masks_bytes(m->in, nr));
+
+	tc_tensor_read_bulk(k->w, k->l->row0 + p * nr, n, rows);
+	for (size_t i = 0; i < m->in; i++, mask += nr / 8) {
+		uint32_t some = 0;
+
+		for (size_t j = 0; j < n; j++) {
+			if (!tc_mask_bit(bits + j * words, i))
+				continue;
+			some |= (uint32_t)1 << j;
+			*to++ = m->type == TC_PANEL_F16 ? tc_f16_from_f32(rows[j * m->in + i]) : tc_bf16_from_f32(rows[j * m->in + i]);
+		}
+		memcpy(mask, &some, nr / 8);
+	}
+}
+
+static int
+prepare_masked(struct tc_linear *l, const struct tc_tensor *w, struct tc_pool *pool, struct tc_err *err)
+{
+	size_t threads = (size_t)tc_pool_threads(pool), nr = tc_kernels()->nr, panels = panels_of(&l->m);
+	struct sparse_pack k = { .w = w, .l = l };
+	int r = tc_room(&l->place.p, &l->place.size_bytes, (panels + 1) * sizeof(*k.place), err);
+
+	k.bits = tc_alloc(threads * nr, tc_mask_words(l->m.in) * sizeof(*k.bits), err);
+	k.rows = tc_alloc(threads * nr, l->m.in * sizeof(*k.rows), err);
+	if (r == 0 && k.bits && k.rows) {
+		l->m.place = k.place = l->place.p;
+		k.place[0] = 0;
+		tc_pool_run(pool, panels, count_panel, &k);
+		for (size_t p = 0; p < panels; p++)
+			k.place[p + 1] += k.place[p];
+		r = tc_room(&l->panels.p, &l->panels.size_bytes, k.place[panels] + TC_MASKED_PAD, err);
+	} else {
+		r = -1;
+	}
+	if (r == 0) {
+		l->m.panels = l->panels.p;
+		tc_pool_run(pool, panels, pack_masked, &k);
+		memset((char *)l->panels.p + k.place[panels], 0, TC_MASKED_PAD);
+	}
+	free(k.bits);
+	free(k.rows);
+	return r;
+}
+
 int
 tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, enum tc_linear_use use,
     struct tc_pool *pool, struct tc_err *err)
@@ -336,12 +435,14 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 	l->m.type = numbers ? dense_type(&w->format, l->m.in, nrows, use) : TC_PANEL_F32;
 	if (take_sparse(&l->sparse, w, row0, nrows, err) < 0 || take_ops(l, w, err) < 0)
 		return -1;
+	if (numbers && w->mask != TC_MASK_NONE && l->m.type != TC_PANEL_F32 && use == TC_LINEAR_FEW && tc_kernels()->takes_masks)
+		return prepare_masked(l, w, pool, err);
 	if (packed) {
 		if (describe_codes(&k, err) < 0)
 			return -1;
 		choose_form(&k, use);
 		k.work_bytes = tc_round_up(nr * l->m.in, TC_ALIGN) + words_bytes(&k.codes);
-	} else if (!numbers || (w->format.dtype != TC_F32 && l->m.type == TC_PANEL_F32)) {
+	} else if (!numbers || w->mask != TC_MASK_NONE || (w->format.dtype != TC_F32 && l->m.type == TC_PANEL_F32)) {
 		k.work_bytes = nr * l->m.in * sizeof(float);
 	}
 	l->m.panel_bytes = l->m.type == TC_PANEL_CODES ? words_bytes(&l->m) :
@@ -460,6 +561,7 @@ tc_linear_free(struct tc_linear *l)
 	free(l->panels.p);
 	free(l->scale.p);
 	free(l->zero.p);
+	free(l->place.p);
 	free(l->bias);
 	forget_rest(l);
 	*l = (struct tc_linear){0};

@@ -511,6 +511,12 @@ zero_find(const char *name, size_t len)
 }
 
 static int
+mask_find(const char *name, size_t len)
+{
+	return word_find(tc_mask_names, TC_MASKS, name, len);
+}
+
+static int
 encoding_find(const char *name, size_t len)
 {
 	return word_find(tc_encoding_names, TC_ENCODINGS, name, len);
@@ -598,6 +604,8 @@ get_input_ops(const msgpack_object *head, struct tc_tensor *t, struct tc_err *er
 static int
 get_extras(const msgpack_object *head, struct tc_tensor *t, struct tc_err *err)
 {
+	int mask;
+
 	if (find(head, "codebook_of") && get_name(head, "codebook_of", t->book_of, err) < 0)
 		return -1;
 	if (find(head, "residual")) {
@@ -605,6 +613,13 @@ get_extras(const msgpack_object *head, struct tc_tensor *t, struct tc_err *err)
 			return -1;
 		if (t->residual.bits == 0)
 			return tc_fail(err, TC_DATA, "a residual that is dense");
+	}
+	if (find(head, "mask")) {
+		if (get_word(head, "mask", mask_find, &mask, err) < 0 || get_uint(head, "stored", UINT64_MAX, &t->stored, err) < 0)
+			return -1;
+		if (mask == TC_MASK_NONE)
+			return tc_fail(err, TC_DATA, "a mask of \"none\"");
+		t->mask = (enum tc_mask)mask;
 	}
 	if (find(head, "sparse")) {
 		if (get_uint(head, "sparse", UINT64_MAX, &t->sparse, err) < 0)

@@ -206,6 +206,10 @@ put_tensor(msgpack_packer *k, const struct tc_tensor *t)
 		put_key_str(k, "codebook_of", t->book_of);
 	if (t->residual.bits)
 		put_format(k, "residual", &t->residual);
+	if (t->mask != TC_MASK_NONE) {
+		put_key_str(k, "mask", tc_mask_names[t->mask]);
+		put_key_uint(k, "stored", t->stored);
+	}
 	if (t->sparse)
 		put_key_uint(k, "sparse", t->sparse);
 	put_str(k, "input_ops");
@@ -222,7 +226,8 @@ own_keys(const struct tc_record *r)
 	size_t n = of_kind[r->kind];
 
 	if (r->kind == TC_KIND_TENSOR)
-		n += (size_t)(r->u.tensor.book_of[0] != 0) + (r->u.tensor.residual.bits != 0) + (r->u.tensor.sparse != 0);
+		n += (size_t)(r->u.tensor.book_of[0] != 0) + (r->u.tensor.residual.bits != 0) + (r->u.tensor.sparse != 0) +
+		    2 * (size_t)(r->u.tensor.mask != TC_MASK_NONE);
 	if (r->kind == TC_KIND_STAT)
 		n += (size_t)tc_stat_is_of_tensor(r->u.stat.kind) + (r->u.stat.kind == TC_STAT_FISHER_GROUP);
 	return n;

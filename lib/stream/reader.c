@@ -13,6 +13,7 @@
 #include "stream/area.h"
 #include "stream/head.h"
 #include "stream/input.h"
+#include "tensor/mask.h"
 
 #define MAGIC_BYTES (sizeof(TC_MAGIC) - 1)
 
@@ -308,7 +309,7 @@ check_tensor(struct reader *r, struct tc_tensor *t, struct tc_err *err)
 {
 	if (r->sparing)
 		return 0;
-	if (t->sparse && tc_tensor_check_sparse(t, err) < 0)
+	if ((t->mask != TC_MASK_NONE && tc_mask_check(t, err) < 0) || (t->sparse && tc_tensor_check_sparse(t, err) < 0))
 		return -1;
 	if (t->book_of[0])
 		return find_book(r, t, err);

@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+static const char *const mask_words[TC_MASKS] = { "", "mask", "2:4", "csr" };
+
 void
 tc_format_describe(const struct tc_format *f, char buf[TC_FORMAT_CHARS])
 {
@@ -36,6 +38,9 @@ tc_tensor_describe(const struct tc_tensor *t, char buf[TC_TENSOR_CHARS])
 		tc_format_describe(&t->residual, format);
 		n += (size_t)snprintf(buf + n, TC_TENSOR_CHARS - n, " + %s", format);
 	}
+	if (t->mask != TC_MASK_NONE)
+		n += (size_t)snprintf(buf + n, TC_TENSOR_CHARS - n, ", %.1f%% by %s",
+		    100.0 * (double)t->stored / (double)tc_tensor_elements(t), mask_words[t->mask]);
 	if (t->sparse)
 		n += (size_t)snprintf(buf + n, TC_TENSOR_CHARS - n, " + %" PRIu64 " sparse", t->sparse);
 	for (int i = 0; i < t->nops; i++)

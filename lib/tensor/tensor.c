@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tensor/input_op.h"
+#include "tensor/mask.h"
 
 const struct tc_dtype_info tc_dtypes[TC_DTYPES] = {
 	[TC_F32] = { "f32", 4 },
@@ -26,6 +27,7 @@ const char *const tc_part_words[2] = { "weight", "bias" };
 const char *const tc_site_names[TC_SITES] = { "attn_in", "attn_out", "mlp_in", "mlp_mid", "head_in" };
 const char *const tc_zero_names[TC_ZEROS] = { "none", "int", "min" };
 const char *const tc_encoding_names[TC_ENCODINGS] = { "dense", "uniform", "codebook", "levels", "product" };
+const char *const tc_mask_names[TC_MASKS] = { "none", "bits", "2:4", "csr" };
 const char *const tc_input_op_names[TC_OPS] = { "scale", "hadamard" };
 
 static bool
@@ -135,13 +137,19 @@ tc_tensor_bytes(const struct tc_tensor *t)
 bool
 tc_tensor_is_plain(const struct tc_tensor *t)
 {
-	return t->residual.bits == 0 && t->sparse == 0 && t->nops == 0;
+	return t->residual.bits == 0 && t->mask == TC_MASK_NONE && t->sparse == 0 && t->nops == 0;
 }
 
 bool
 tc_tensor_is_dense(const struct tc_tensor *t)
 {
 	return t->format.encoding == TC_DENSE && tc_tensor_is_plain(t);
+}
+
+bool
+tc_tensor_has_numbers(const struct tc_tensor *t)
+{
+	return t->format.encoding == TC_DENSE && t->residual.bits == 0 && t->sparse == 0 && t->nops == 0;
 }
 
 const struct tc_part *
@@ -198,7 +206,7 @@ good_format(const struct tc_format *f)
 	return f->dtype == TC_F16 || f->dtype == TC_F32 || (f->dtype == TC_U8 && f->encoding != TC_LEVELS);
 }
 
-/* Bytes of a row's codes; false when they cannot be counted. */
+/* Bytes of a row's codes where all are stored; false when they cannot be counted. */
 static bool
 row_bytes(const struct tc_format *f, size_t cols, size_t *bytes)
 {
@@ -208,6 +216,15 @@ row_bytes(const struct tc_format *f, size_t cols, size_t *bytes)
 		return false;
 	*bytes = (bits + 7) / 8;
 	return f->encoding != TC_PRODUCT || !tc_mul_over(*bytes, (size_t)f->stages, bytes);
+}
+
+static bool
+codes_bytes(const struct tc_tensor *t, const struct tc_format *f, size_t *bytes)
+{
+	if (t->mask == TC_MASK_NONE)
+		return row_bytes(f, tc_tensor_cols(t), bytes) && !tc_mul_over(tc_tensor_rows(t), *bytes, bytes);
+	*bytes = tc_packed_bytes(t->stored, f->bits); /* of at most as many as t has elements */
+	return true;
 }
 
 /* Codes and scales, and what the encoding has beside them. */
@@ -221,7 +238,7 @@ layout_packed(struct tc_tensor *t, const struct tc_format *f, bool own_book, str
 		return tc_fail(err, TC_DATA, "%s: a bad packed format", t->name);
 	groups = f->group == TC_GROUP_TENSOR ? 1 : tc_format_row_groups(f, cols);
 	if ((f->group != TC_GROUP_TENSOR && tc_mul_over(rows, groups, &groups)) ||
-	    !row_bytes(f, cols, &codes) || tc_mul_over(rows, codes, &codes) ||
+	    !codes_bytes(t, f, &codes) ||
 	    tc_mul_over(groups, tc_dtypes[f->dtype].size_bytes, &scales))
 		return tc_fail(err, TC_DATA, "%s: its shape is too large", t->name);
 	add_part(t, name[CODES], codes);
@@ -257,6 +274,8 @@ layout_rest(struct tc_tensor *t, struct tc_err *err)
 {
 	size_t rows = tc_tensor_rows(t), cols = tc_tensor_cols(t);
 
+	if (t->mask != TC_MASK_NONE && tc_mask_add_parts(t, err) < 0)
+		return -1;
 	if (t->residual.bits != 0) {
 		if (t->residual.encoding != TC_UNIFORM && t->residual.encoding != TC_CODEBOOK)
 			return tc_fail(err, TC_DATA, "%s: a residual must be uniform or codebook", t->name);
@@ -298,6 +317,8 @@ tc_tensor_layout(struct tc_tensor *t, struct tc_err *err)
 		return tc_fail(err, TC_DATA, "%s: its shape is too large", t->name);
 	if (t->format.encoding >= TC_ENCODINGS)
 		return tc_fail(err, TC_DATA, "%s: an unknown encoding", t->name);
+	if (t->mask != TC_MASK_NONE && (t->mask >= TC_MASKS || t->format.encoding == TC_PRODUCT || t->stored > rows * cols))
+		return tc_fail(err, TC_DATA, "%s: a mask that it cannot have", t->name);
 	if (t->book_of[0] && t->format.encoding != TC_PRODUCT)
 		return tc_fail(err, TC_DATA, "%s: uses another's codebook and is not a product", t->name);
 	if (t->format.encoding != TC_DENSE) {
@@ -306,7 +327,8 @@ tc_tensor_layout(struct tc_tensor *t, struct tc_err *err)
 	} else {
 		if (t->format.dtype != TC_F32 && t->format.dtype != TC_F16 && t->format.dtype != TC_BF16)
 			return tc_fail(err, TC_DATA, "%s: a weight's type must be f32, f16 or bf16", t->name);
-		add_part(t, "data", rows * cols * tc_dtypes[t->format.dtype].size_bytes);
+		n = t->mask == TC_MASK_NONE ? rows * cols : t->stored;
+		add_part(t, "data", n * tc_dtypes[t->format.dtype].size_bytes);
 	}
 	return layout_rest(t, err);
 }
@@ -316,6 +338,8 @@ tc_tensor_make_dense(struct tc_tensor *t, enum tc_dtype dtype, struct tc_err *er
 {
 	t->format = (struct tc_format){ .encoding = TC_DENSE, .dtype = dtype };
 	t->residual = (struct tc_format){0};
+	t->mask = TC_MASK_NONE;
+	t->stored = 0;
 	t->sparse = 0;
 	t->nops = 0;
 	t->book_of[0] = '\0';
@@ -694,7 +718,7 @@ read_levels(const struct layer *l, size_t group, const uint8_t *q, size_t n, flo
 		out[i] = level[q[i]];
 }
 
-enum { PIECE = 1024 }; /* a multiple of 8 and of vectors' lengths up to 16 that divide it */
+enum { PIECE = TC_MASK_PIECE };
 
 /* Weights c .. c+n-1 of a row, one group after another. */
 static void
@@ -734,47 +758,138 @@ read_vectors(const struct layer *l, const uint8_t *src, size_t cols, float *out)
 		}
 }
 
+/* Codes c .. c+n-1 of a row, or of what a tensor with a mask stores of them, the
+ * others 0; out has room for 8 more. */
+struct codes_row {
+	const struct layer *l;
+	const struct tc_tensor *masked; /* NULL: all are stored */
+	size_t row, cols;
+	size_t start, at;               /* stored in front of the row, and of c */
+};
+
+/* from[k] to where bit k of those that are set is, 0 elsewhere; to may not overlap. */
+#define SPREAD(type)                                                        \
+	static void                                                         \
+	spread_##type(const type *from, size_t n, const uint64_t *bits, type *to) \
+	{                                                                   \
+		for (size_t i = 0; i < n; i++)                              \
+			to[i] = tc_mask_bit(bits, i) ? *from++ : 0;         \
+	}
+SPREAD(uint8_t)
+SPREAD(float)
+
 static void
-read_packed_row(const struct layer *l, size_t row, size_t cols, bool add, float *out)
+read_codes(struct codes_row *r, size_t c, size_t n, uint64_t *bits, uint8_t *out)
 {
-	const uint8_t *src = l->codes;
-	uint8_t codes[PIECE];
-	float numbers[PIECE];
+	int width = r->l->f->bits;
+	uint8_t stored[PIECE + 8];
+	size_t count, skip;
+
+	if (!r->masked) {
+		size_t bytes = 0;
+
+		(void)row_bytes(r->l->f, r->cols, &bytes);
+		tc_unpack((const uint8_t *)r->l->codes + r->row * bytes + tc_packed_bytes(c, width), n, width, out);
+		return;
+	}
+	count = tc_mask_piece(r->masked, r->row, r->start, c, n, bits);
+	skip = r->at % 8;   /* eight codes begin a byte */
+	tc_unpack((const uint8_t *)r->l->codes + tc_packed_bytes(r->at - skip, width), skip + count, width, stored);
+	spread_uint8_t(stored + skip, n, bits, out);
+	r->at += count;
+}
+
+size_t
+tc_tensor_read_codes(const struct tc_tensor *t, bool residual, size_t row, size_t start, uint8_t *codes)
+{
+	size_t cols = tc_tensor_cols(t);
+	struct layer l = layer_of(t, residual);
+	struct codes_row r = { &l, t->mask == TC_MASK_NONE ? NULL : t, row, cols, start, start };
+	uint64_t bits[PIECE / 64];
+
+	for (size_t c = 0; c < cols; c += PIECE)
+		read_codes(&r, c, tc_min(PIECE, cols - c), bits, codes + c);
+	return r.masked ? r.at - start : cols;
+}
+
+static void
+read_product_row(const struct layer *l, size_t row, size_t cols, float *out)
+{
 	size_t bytes = 0;
 
 	(void)row_bytes(l->f, cols, &bytes);
-	src += row * bytes;
-	if (l->f->encoding == TC_PRODUCT) {
-		read_vectors(l, src, cols, out);
-		read_groups(l, row, cols, 0, cols, NULL, out);
-		return;
-	}
+	read_vectors(l, (const uint8_t *)l->codes + row * bytes, cols, out);
+	read_groups(l, row, cols, 0, cols, NULL, out);
+}
+
+/* start: of a tensor with a mask, stored weights in front of the row. */
+static void
+read_packed_row(const struct tc_tensor *t, const struct layer *l, size_t row, size_t start, bool add, float *out)
+{
+	size_t cols = tc_tensor_cols(t);
+	struct codes_row r = { l, t->mask == TC_MASK_NONE ? NULL : t, row, cols, start, start };
+	uint64_t bits[PIECE / 64];
+	uint8_t codes[PIECE];
+	float numbers[PIECE];
+
 	for (size_t c = 0; c < cols; c += PIECE) {
 		size_t n = tc_min(PIECE, cols - c);
+		float *to = add || r.masked ? numbers : out + c;
 
-		tc_unpack(src + tc_packed_bytes(c, l->f->bits), n, l->f->bits, codes);
-		read_groups(l, row, cols, c, n, codes, add ? numbers : out + c);
-		for (size_t i = 0; add && i < n; i++)
-			out[c + i] += numbers[i];
+		read_codes(&r, c, n, bits, codes);
+		read_groups(l, row, cols, c, n, codes, to);
+		for (size_t i = 0; r.masked && i < n; i++)
+			to[i] = tc_mask_bit(bits, i) ? to[i] : 0;
+		for (size_t i = 0; to == numbers && i < n; i++)
+			out[c + i] = add ? out[c + i] + to[i] : to[i];
 	}
+}
+
+/* Numbers of a row of a dense tensor with a mask. */
+static void
+read_masked_row(const struct tc_tensor *t, size_t row, size_t start, float *out)
+{
+	size_t cols = tc_tensor_cols(t), size = tc_dtypes[t->format.dtype].size_bytes, at = start;
+	uint64_t bits[PIECE / 64];
+	float stored[PIECE];
+
+	for (size_t c = 0; c < cols; c += PIECE) {
+		size_t n = tc_min(PIECE, cols - c), count = tc_mask_piece(t, row, start, c, n, bits);
+
+		tc_f32_from(t->format.dtype, (const char *)t->part[0].data + at * size, count, stored);
+		spread_float(stored, n, bits, out + c);
+		at += count;
+	}
+}
+
+static void
+read_row(const struct tc_tensor *t, const struct layer *l, size_t row, size_t start, float *out)
+{
+	if (t->format.encoding == TC_PRODUCT)
+		read_product_row(&l[0], row, tc_tensor_cols(t), out);
+	else if (t->format.encoding != TC_DENSE)
+		read_packed_row(t, &l[0], row, start, false, out);
+	else if (t->mask != TC_MASK_NONE)
+		read_masked_row(t, row, start, out);
+	if (t->residual.bits)
+		read_packed_row(t, &l[1], row, start, true, out);
 }
 
 void
 tc_tensor_read_bulk(const struct tc_tensor *t, size_t row0, size_t nrows, float *out)
 {
-	size_t cols = tc_tensor_cols(t), size;
-	struct layer main = layer_of(t, false), residual = layer_of(t, true);
+	size_t cols = tc_tensor_cols(t), size, start = 0;
+	struct layer layer[2] = { layer_of(t, false), layer_of(t, true) };
 
 	assert(row0 + nrows <= tc_tensor_rows(t));
-	if (t->format.encoding == TC_DENSE) {
+	if (t->format.encoding == TC_DENSE && t->mask == TC_MASK_NONE) {
 		size = tc_dtypes[t->format.dtype].size_bytes;
 		tc_f32_from(t->format.dtype, (const char *)t->part[0].data + row0 * cols * size, nrows * cols, out);
 	}
 	for (size_t r = 0; r < nrows; r++) {
-		if (t->format.encoding != TC_DENSE)
-			read_packed_row(&main, row0 + r, cols, false, out + r * cols);
-		if (t->residual.bits)
-			read_packed_row(&residual, row0 + r, cols, true, out + r * cols);
+		if (t->mask != TC_MASK_NONE)
+			start = tc_mask_start(t, row0 + r);
+		read_row(t, layer, row0 + r, start, out + r * cols);
 	}
 }
 

@@ -46,6 +46,9 @@
  * row), "sparse_columns" (u16, u32 where there are more than 65536; ascending in
  * a row) and "sparse_values" (f16).  Sums are in f32, in this order.
  *
+ * Of a tensor with a mask (mask.h) the codes or numbers are those of the weights
+ * that the mask names, the others are 0; a product has none.
+ *
  * Where a tensor has input ops, all this is the matrix that multiplies their
  * result. */
 #ifndef TC_TENSOR_TENSOR_H
@@ -101,6 +104,10 @@ extern const char *const tc_encoding_names[TC_ENCODINGS]; /* "dense", "uniform",
 enum tc_zero { TC_ZERO_NONE, TC_ZERO_INT, TC_ZERO_MIN, TC_ZEROS };
 extern const char *const tc_zero_names[TC_ZEROS]; /* "none", "int", "min" */
 
+/* In which form a tensor says which weights it stores (mask.h). */
+enum tc_mask { TC_MASK_NONE, TC_MASK_BITS, TC_MASK_2OF4, TC_MASK_CSR, TC_MASKS };
+extern const char *const tc_mask_names[TC_MASKS]; /* "none", "bits", "2:4", "csr" */
+
 #define TC_GROUP_ROW 0
 #define TC_GROUP_TENSOR UINT64_MAX
 
@@ -148,6 +155,8 @@ struct tc_tensor {
 	uint64_t shape[TC_DIMS_MAX];
 	struct tc_format format;
 	struct tc_format residual;  /* bits 0: none */
+	enum tc_mask mask;
+	uint64_t stored;            /* weights that the mask names */
 	uint64_t sparse;            /* numbers held apart */
 	int nops;
 	struct tc_input_op op[TC_INPUT_OPS_MAX];
@@ -174,6 +183,8 @@ int tc_tensor_make_dense(struct tc_tensor *t, enum tc_dtype dtype, struct tc_err
 
 /* Dense, or nothing beside its format. */
 bool tc_tensor_is_dense(const struct tc_tensor *t);
+/* Its numbers are as they were, those that a mask leaves out aside. */
+bool tc_tensor_has_numbers(const struct tc_tensor *t);
 bool tc_tensor_is_plain(const struct tc_tensor *t);
 /* The part of that name, or NULL. */
 const struct tc_part *tc_tensor_part(const struct tc_tensor *t, const char *name);
@@ -194,6 +205,11 @@ void tc_tensor_read_rows(const struct tc_tensor *t, size_t row0, size_t nrows, f
 void tc_tensor_read_stored(const struct tc_tensor *t, size_t row0, size_t nrows, float *out);
 /* That without its sparse numbers. */
 void tc_tensor_read_bulk(const struct tc_tensor *t, size_t row0, size_t nrows, float *out);
+
+/* A row's codes, of the format or the residual, of all cols inputs: 0 where a
+ * mask names none.  start: tc_mask_start(), or anything without a mask.  Returns
+ * how many are stored. */
+size_t tc_tensor_read_codes(const struct tc_tensor *t, bool residual, size_t row, size_t start, uint8_t *codes);
 
 /* The sparse numbers in front of a row. */
 size_t tc_tensor_sparse_before(const struct tc_tensor *t, size_t row);

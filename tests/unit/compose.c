@@ -8,6 +8,7 @@
 #include "method/compose.h"
 #include "method/measures.h"
 #include "kernel/kernel.h"
+#include "mask.h"
 #include "quantized.h"
 #include "tap.h"
 #include "tensor/input_op.h"
@@ -349,6 +350,64 @@ test_together(const char *method)
 	tc_pool_close(pool);
 }
 
+/* Half of the weights, between 1 and 2: what is not stored stays 0 and does not
+ * widen grids. */
+static void
+test_pruned(const char *method, enum tc_zero zero, double bound)
+{
+	const struct tc_quant_options o = OPTIONS(3, 32, zero, TC_LEVELS_ODD, TC_F16);
+	struct tc_compose c = plain;
+	struct tc_tensor t = tensor(TC_ROLE_Q);
+	uint64_t *keep = random_mask(&rng, ROWS, COLS, 0.5);
+	static float pruned[N], got[N];
+	bool only[N], zeros = true;
+	struct tc_quantized q;
+	struct tc_kept k;
+	double largest;
+
+	for (size_t i = 0; i < N; i++)
+		w[i] = (float)(1 + tc_rng_unit(&rng));
+	if (tc_mask_apply(&k, &t, keep, &err) < 0)
+		exit(1);
+	tc_tensor_read_rows(&k.t, 0, ROWS, pruned);
+	for (int residual = 0; residual <= 2; residual += 2) {
+		c.residual = residual;
+		c.residual_group = 64;
+		q = made(&c, method, &o, &k.t, NULL);
+		tc_tensor_read_rows(&q.t, 0, ROWS, got);
+		for (size_t i = 0; i < N; i++) {
+			only[i] = pruned[i] != 0;
+			zeros &= only[i] || got[i] == 0;
+		}
+		error(&q.t, only, &largest);
+		ok(zeros && tc_mask_check(&q.t, &err) == 0, "%s, zero %s, %d bits more: what was pruned stays 0, by %s", method, tc_zero_names[zero],
+		    residual, tc_mask_names[q.t.mask]);
+		ok(largest < (residual ? 1.3 : 1) * bound, "... and does not widen the grid (%.3f)", largest);
+		tc_quantized_free(&q);
+	}
+	tc_kept_free(&k);
+	free(keep);
+}
+
+static void
+test_pruned_refused(void)
+{
+	const struct tc_quant_options o = OPTIONS(3, 64, TC_ZERO_INT, TC_LEVELS_ODD, TC_F16);
+	struct tc_compose c = plain;
+	struct tc_tensor t = tensor(TC_ROLE_Q);
+	uint64_t *keep = random_mask(&rng, ROWS, COLS, 0.5);
+	struct tc_quantized q;
+	struct tc_kept k;
+
+	if (tc_mask_apply(&k, &t, keep, &err) < 0)
+		exit(1);
+	c.rotate = true;
+	ok(tc_compose_run(&c, tc_quantizer_find("rtn"), &o, &(struct tc_quant_input){ .w = &k.t }, &q, NULL, &err) == -1 &&
+	    err.code == TC_DATA && strstr(err.msg, "pruned") && !q.owned, "%s", err.msg);
+	tc_kept_free(&k);
+	free(keep);
+}
+
 static void
 test_refused(void)
 {
@@ -383,6 +442,12 @@ main(void)
 	test_residual();
 	test_together("rtn");
 	test_together("lloyd");
+	test_pruned("rtn", TC_ZERO_MIN, 0.08);
+	test_pruned("rtn", TC_ZERO_INT, 0.16);
+	test_pruned("opt", TC_ZERO_MIN, 0.08);
+	test_pruned("hqq", TC_ZERO_MIN, 0.16);
+	test_pruned("lloyd", TC_ZERO_NONE, 0.3);
+	test_pruned_refused();
 	test_refused();
 	return done_testing();
 }

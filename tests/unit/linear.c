@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "kinds.h"
 #include "model/linear.h"
+#include "mask.h"
 #include "tap.h"
 
 enum { OUT = 75, ROWS = 20, IN_MOST = 272 };
@@ -152,8 +153,22 @@ distance(const struct tc_tensor *t, size_t rows, const float *x, const float *y)
 	return most;
 }
 
+/* t with that share of its weights, in its place. */
 static void
-test_like(const struct tc_tensor *like, const char *name, struct tc_pool *pool)
+prune(struct tc_tensor *t, struct tc_kept *kept, double share)
+{
+	uint64_t *keep = random_mask(&rng, tc_tensor_rows(t), tc_tensor_cols(t), share);
+
+	if (tc_mask_apply(kept, t, keep, &err) < 0)
+		exit(1);
+	free(keep);
+	free_parts(t);
+	*t = kept->t;
+}
+
+/* share: of its weights, with a mask; 1: without. */
+static void
+test_share(const struct tc_tensor *like, double share, const char *name, struct tc_pool *pool)
 {
 	static const size_t ins[] = { 7, 48, 64, 130, IN_MOST };
 	double most = 0;
@@ -161,11 +176,14 @@ test_like(const struct tc_tensor *like, const char *name, struct tc_pool *pool)
 
 	for (size_t k = 0; k < sizeof(ins) / sizeof(ins[0]); k++) {
 		struct tc_tensor t = *like;
+		struct tc_kept kept = {0};
 		float x[ROWS * IN_MOST], *many, *y;
 
 		for (int i = 0; i < t.nops; i++)   /* the largest transform that fits */
 			t.op[i].block = t.op[i].kind == TC_OP_HADAMARD ? ins[k] & -ins[k] : 0;
 		t = random_like(t, OUT, ins[k]);
+		if (share != 1)
+			prune(&t, &kept, share);
 		random_scales(TC_F32, ROWS * ins[k], -1, 1, x);
 		many = run(&t, TC_LINEAR_MANY, 0, OUT, ROWS, x, NULL);
 		most = fmax(most, distance(&t, ROWS, x, many));
@@ -179,11 +197,19 @@ test_like(const struct tc_tensor *like, const char *name, struct tc_pool *pool)
 		same &= memcmp(y, many + 11, 40 * sizeof(*y)) == 0;
 		free(y);
 		free(many);
-		free_parts(&t);
+		if (share == 1)
+			free_parts(&t);
+		tc_kept_free(&kept);
 	}
 	ok(most <= 1, "%s: %s: a linear layer multiplies by the tensor's weights (%.3f of the bound)", tc_kernels_name(), name,
 	    most);
 	ok(same, "%s: %s: prepared for many rows or for few, the same bits", tc_kernels_name(), name);
+}
+
+static void
+test_like(const struct tc_tensor *like, const char *name, struct tc_pool *pool)
+{
+	test_share(like, 1, name, pool);
 }
 
 /* A matrix too large to be widened is held otherwise for many rows. */
@@ -391,6 +417,26 @@ test_more(struct tc_pool *pool)
 	test_like(&(struct tc_tensor){ .format = f4, .nops = 1, .op = { scaled } }, "4 bits, scaled", pool);
 	test_like(&(struct tc_tensor){ .format = levels, .sparse = 31, .nops = 2, .op = { scaled, rotated } },
 	    "levels and sparse numbers, scaled and rotated", pool);
+}
+
+/* Of which only some weights are stored. */
+static void
+test_masked(struct tc_pool *pool)
+{
+	const struct tc_format f4 = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 32, .zero = TC_ZERO_INT };
+	const struct tc_format f8 = { .encoding = TC_UNIFORM, .dtype = TC_F32, .bits = 8, .group = TC_GROUP_ROW };
+	const struct tc_format minima = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 3, .group = 16, .zero = TC_ZERO_MIN };
+	const struct tc_format levels = { .encoding = TC_LEVELS, .dtype = TC_F16, .bits = 3, .group = TC_GROUP_ROW };
+
+	test_share(&(struct tc_tensor){ .format.dtype = TC_F32 }, 0.5, "half of f32", pool);
+	test_share(&(struct tc_tensor){ .format.dtype = TC_BF16 }, 0.5, "half of bf16", pool);
+	test_share(&(struct tc_tensor){ .format.dtype = TC_F16 }, TWO_OF_FOUR, "two of four of f16", pool);
+	test_share(&(struct tc_tensor){ .format.dtype = TC_BF16, .sparse = 31 }, 0.03, "few of bf16, and sparse numbers", pool);
+	test_share(&(struct tc_tensor){ .format = f4 }, 0.5, "half of 4 bits", pool);
+	test_share(&(struct tc_tensor){ .format = f8 }, TWO_OF_FOUR, "two of four of 8 bits", pool);
+	test_share(&(struct tc_tensor){ .format = minima }, 0.5, "half of 3 bits with minima", pool);
+	test_share(&(struct tc_tensor){ .format = levels }, 0.5, "half of levels", pool);
+	test_share(&(struct tc_tensor){ .format = f4, .residual = f8 }, 0.5, "half of two formats", pool);
 }
 
 /* Layers that read the same input, some of them another function of it. */
@@ -636,6 +682,7 @@ main(void)
 		if (tc_kernels_select(list[i]->name, &err) < 0)
 			return 1;
 		test_more(pool);
+		test_masked(pool);
 		test_mixed_ops();
 		for (enum tc_dtype d = TC_F32; d <= TC_BF16; d++)
 			test_format((struct tc_format){ .dtype = d }, tc_dtypes[d].name, pool);

@@ -15,6 +15,7 @@
 #include "stream/reader.h"
 #include "stream/writer.h"
 #include "tap.h"
+#include "tensor/mask.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -730,6 +731,40 @@ test_whole_tensor(void)
 	refused_record(&r, 1, "out of order", "sparse numbers out of order");
 }
 
+/* A tensor that stores some of its weights. */
+static void
+test_masked_tensor(void)
+{
+	struct tc_tensor t = { .name = "model.q", .role = TC_ROLE_Q, .ndim = 2, .shape = { 40, 20 }, .format.dtype = TC_BF16 };
+	static const uint16_t numbers[40 * 20] = { 0x3f80, 0x4000 };
+	uint64_t keep[40] = { 0 };
+	struct tc_record r = { .kind = TC_KIND_TENSOR, .critical = true }, back;
+	struct tc_source *s;
+	struct tc_kept k;
+	struct tc_buf b;
+	int fd;
+
+	must(tc_tensor_layout(&t, &err));
+	t.part[0].data = numbers;
+	for (int i = 0; i < 40; i++)
+		keep[i] = 0x55aa5;
+	must(tc_mask_apply(&k, &t, keep, &err));
+	r.u.tensor = k.t;
+	b = stream_of(&r, 1);
+	fd = memory_file(b.p, b.n);
+	must(tc_reader_open_file(&s, path_of(fd), &err));
+	must(tc_source_next(s, &back, &err));
+	ok(back.u.tensor.mask == TC_MASK_2OF4 && back.u.tensor.stored == 400 && back.u.tensor.nparts == 2, "a mask comes back");
+	tc_source_close(s);
+	close(fd);
+	tc_buf_free(&b);
+	refused_word(&r, "2:4", "3:4", "\"3:4\" is not known", "an unknown mask");
+	refused_word(&r, "stored", "storet", "\"stored\" is missing", "a mask of unknown many");
+	((uint8_t *)r.u.tensor.part[1].data)[0] = 216;
+	refused_record(&r, 1, "row 0: a mask that cannot be", "a pattern that there is not");
+	tc_kept_free(&k);
+}
+
 /* A codebook that a tensor brings serves those that come after it. */
 static void
 test_shared_codebook(void)
@@ -910,6 +945,7 @@ main(int argc, char **argv)
 	test_wrong_records();
 	test_wrong_fisher();
 	test_whole_tensor();
+	test_masked_tensor();
 	test_shared_codebook();
 	test_wrong_streams(&b);
 	test_abort();
