@@ -9,9 +9,10 @@
  * kernels do not know stay as they are in the tensor, for few rows, and are
  * unpacked panel by panel at every product.  Of numbers with a mask few rows
  * read what is stored alone, where the kernels take masks; codes with one are
- * held as if they had none, those of 0 in the gaps.  Sparse numbers are multiplied by
- * themselves, after the rest; input ops are done first, once for layers that
- * have the same. */
+ * held as if they had none, those of 0 in the gaps.  Factors are two matrices more,
+ * of which the second multiplies what the first has made of the inputs; what
+ * comes of it is added to the rest.  Sparse numbers are multiplied by themselves,
+ * after that; input ops are done first, once for layers that have the same. */
 #ifndef TC_MODEL_LINEAR_H
 #define TC_MODEL_LINEAR_H
 
@@ -41,6 +42,10 @@ struct tc_linear {
 	/* Unpacked at every product, from row0 on: */
 	struct tc_kept source;
 	size_t row0;
+	/* The factors, [TC_SIDES]; the rank is 0 where there are none. */
+	struct tc_linear *factor;
+	size_t rank;
+	bool nothing_else;      /* m has no panels: its weights are 0 */
 	int nops;
 	struct tc_input_op op[TC_INPUT_OPS_MAX];
 	uint16_t *input_scale;

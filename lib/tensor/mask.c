@@ -232,7 +232,7 @@ tc_mask_of(const struct tc_tensor *t, uint64_t *bits, struct tc_err *err)
 	size_t rows = tc_tensor_rows(t), cols = tc_tensor_cols(t), words = tc_mask_words(cols), start = 0;
 	float *w;
 
-	if (t->mask != TC_MASK_NONE) {
+	if (t->mask != TC_MASK_NONE && t->rank == 0) {
 		for (size_t r = 0; r < rows; r++)
 			start += tc_mask_row(t, r, start, bits + r * words);
 		return 0;
@@ -501,6 +501,8 @@ tc_mask_apply(struct tc_kept *out, const struct tc_tensor *t, const uint64_t *ke
 	*out = (struct tc_kept){0};
 	if (t->format.encoding == TC_PRODUCT)
 		return tc_fail(err, TC_DATA, "%s: vectors of a codebook have no mask", t->name);
+	if (t->rank > 0)
+		return tc_fail(err, TC_DATA, "%s: a product of factors has no mask", t->name);
 	a.words = tc_mask_words(a.cols);
 	r = prepare(&a, keep, err);
 	if (r == 0)
