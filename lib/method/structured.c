@@ -148,17 +148,7 @@ measure_of(struct tc_structured *s, const struct tc_tensor *t, struct tc_measure
 static int
 feed(struct tc_structured *s, int block, struct tc_err *err)
 {
-	const struct tc_hold *h = s->o.stats ? s->o.stats : s->hold;
-
-	tc_measures_clear(&s->measures);
-	for (size_t i = 0; i < h->n; i++) {
-		const struct tc_record *r = &h->item[i].r;
-
-		if (r->kind == TC_KIND_STAT && r->u.stat.block == block && !tc_stat_is_of_tensor(r->u.stat.kind) &&
-		    r->u.stat.site == (enum tc_site)tc_role_site(reader(s)) && tc_measures_take(&s->measures, r, err) < 0)
-			return -1;
-	}
-	return 0;
+	return tc_measures_feed(&s->measures, s->o.stats ? s->o.stats : s->hold, block, true, err);
 }
 
 struct unit {

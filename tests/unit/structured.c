@@ -309,6 +309,77 @@ test_twins(const char *name)
 	model_close(&m);
 }
 
+/* A statistic of block 1's down projection, of two nodes: value i is i. */
+static void
+add_stat(struct model *m, enum tc_stat_kind kind, uint64_t dim)
+{
+	static struct tc_node node[] = { { 1, 0, 20 }, { 0, 2, 10 } };
+	size_t n = 2 * tc_stat_values(kind, dim);
+	struct tc_record r = { .kind = TC_KIND_STAT, .u.stat = { .kind = kind, .site = TC_SITE_MLP_MID, .role = TC_ROLE_DOWN, .block = 1,
+		.tag = "calib", .dim = dim, .nnodes = 2, .node = node }, .nparts = 1 };
+	double *wide = malloc(n * sizeof(*wide));
+	float *narrow = malloc(n * sizeof(*narrow));
+	bool is_wide = tc_stat_dtype(kind) == TC_F64;
+
+	for (size_t i = 0; i < n; i++)
+		narrow[i] = (float)(wide[i] = (double)i);
+	r.part[0] = (struct tc_part){ "data", is_wide ? (void *)wide : narrow, n * (is_wide ? sizeof(*wide) : sizeof(*narrow)) };
+	must(tc_hold_add(&m->hold, &r, false, &err));
+	free(wide);
+	free(narrow);
+}
+
+/* Whether a record's numbers are those of the channels that are kept. */
+static int
+is_cut(const struct tc_record *r, size_t dim, size_t kept, const uint32_t *keep)
+{
+	const struct tc_stat *s = &r->u.stat;
+	bool triangle = s->kind == TC_STAT_HESSIAN;
+	size_t at = 0;
+	int right = s->dim == kept && s->nnodes == 2 && s->stale;
+
+	for (size_t node = 0; right && node < 2; node++)
+		for (size_t i = 0; i < kept; i++)
+			for (size_t j = triangle ? 0 : i; j <= i; j++, at++) {
+				size_t row = keep[i], want = node * tc_stat_values(s->kind, dim) + (triangle ? row * (row + 1) / 2 + keep[j] : row);
+				const void *p = r->part[0].data;
+
+				right &= (double)want == (tc_stat_dtype(s->kind) == TC_F64 ? ((const double *)p)[at] : (double)((const float *)p)[at]);
+			}
+	return right && r->part[0].size_bytes == at * tc_dtypes[tc_stat_dtype(s->kind)].size_bytes;
+}
+
+static void
+test_statistics(void)
+{
+	static const enum tc_stat_kind kinds[] = { TC_STAT_SQ, TC_STAT_MAX, TC_STAT_HESSIAN };
+	struct tc_structured_options o = { .what = TC_STRUCTURE_NEURONS, .sparsity = 0.3 };
+	struct tc_structured s;
+	struct tc_source *source;
+	struct tc_record r;
+	struct model m;
+	int fd, cut = 0, others = 0, got;
+
+	open_own(&m, "tiny/llama");
+	for (int i = 0; i < 3; i++)
+		add_stat(&m, kinds[i], 112);
+	add_stat(&m, TC_STAT_FISHER_COLUMN, 112);
+	must(tc_structured_open(&s, &m.source->header, &m.hold, &o, pools[0], &err));
+	fd = stream_of(&s, &m);
+	must(tc_reader_open_file(&source, path_of(fd), &err));
+	while ((got = tc_source_next(source, &r, &err)) > 0)
+		if (r.kind == TC_KIND_STAT) {
+			others++;
+			cut += r.u.stat.kind == kinds[cut] && is_cut(&r, 112, s.kept, s.keep + s.kept);
+		}
+	must(got);
+	ok(s.kept == 112 - 33 && cut == 3 && others == 3, "statistics are cut, gradients left out");
+	tc_source_close(source);
+	close(fd);
+	tc_structured_close(&s);
+	model_close(&m);
+}
+
 static void
 refused(struct model *m, enum tc_structure what, double sparsity, int code, const char *why)
 {
@@ -419,6 +490,7 @@ main(void)
 	test_blocks("tiny/gemma2", 1);
 	test_blocks("tiny/gpt2", 1);
 	test_twins("tiny/llama");
+	test_statistics();
 	test_refusals();
 	for (int i = 0; i < 2; i++)
 		tc_pool_close(pools[i]);
