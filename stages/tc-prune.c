@@ -7,6 +7,7 @@
 #include "cli/errors_file.h"
 #include "cli/group.h"
 #include "cli/select.h"
+#include "cli/shrink.h"
 #include "cli/spill.h"
 #include "cli/stats_file.h"
 #include "kernel/kernel.h"
@@ -17,6 +18,7 @@
 #include "model/config.h"
 #include "stream/hold.h"
 
+#define DEFAULT_METHOD "magnitude"
 #define DEFAULT_SPARSITY 0.5
 #define DEFAULT_DAMP 0.01
 #define DEFAULT_OWL_M 5
@@ -29,7 +31,7 @@ struct nm {
 
 struct args {
 	struct tc_common common;
-	const char *method, *per, *layers, *order, *embed, *head;
+	const char *method, *per, *layers, *order, *embed, *head, *structured;
 	double sparsity, damp, owl_m, owl_lambda;
 	struct nm nm;
 	bool sequential;
@@ -39,6 +41,7 @@ struct args {
 	const char *errors;
 	struct tc_stats_file stats;
 	/* derived */
+	struct tc_structured_options shrink; /* --structured */
 	const struct tc_pruner *pruner;
 	struct tc_prune_options prune;
 	struct tc_quant_options quant; /* of weights that stay, with --bits; how Hessians are factored */
@@ -87,6 +90,8 @@ static const struct tc_option options[] = {
 	  .help = "share of the weights that become 0, 0 to 1 (default 0.5)" },
 	{ .name = "nm", .type = TC_OPT_CALL, .offset = FIELD(nm), .arg = "N:M", .parse = parse_nm, .print = print_nm,
 	  .help = "in its place: N of every M inputs of a row, 2:4 or 4:8" },
+	{ .name = "structured", .type = TC_OPT_NAME, .offset = FIELD(structured), .arg = "WHAT", .names = "heads|neurons|blocks",
+	  .help = "take that share of these away instead: shapes shrink" },
 	{ .name = "per", .type = TC_OPT_NAME, .offset = FIELD(per), .arg = "WHAT", .names = "tensor|row|model",
 	  .help = "among which weights the lowest are looked for (default tensor; wanda row)" },
 	{ .name = "layers", .type = TC_OPT_NAME, .offset = FIELD(layers), .arg = "HOW", .names = "uniform|owl",
@@ -104,7 +109,7 @@ static const struct tc_option options[] = {
 	{ .name = "order", .type = TC_OPT_NAME, .offset = FIELD(order), .arg = "HOW", .names = "block|layer",
 	  .help = "with --sequential: measure a block whole, or each layer on those before (default block)" },
 	{ .name = "damp", .type = TC_OPT_REAL, .offset = FIELD(damp), .arg = "D", .min = 0, .max = 1,
-	  .help = "sparsegpt: share of its mean added to the Hessian's diagonal (default 0.01)" },
+	  .help = "sparsegpt, structured: share of its mean added to the Hessian's diagonal (default 0.01)" },
 	{ .name = "bits", .type = TC_OPT_COUNT, .offset = FIELD(bits), .arg = "B", .min = 1, .max = 8,
 	  .help = "sparsegpt: quantize what stays in the same pass, 1 to 8 bits" },
 	{ .name = "group", .type = TC_OPT_CALL, .offset = FIELD(group), .arg = "G", .parse = tc_group_parse, .print = tc_group_print,
@@ -205,12 +210,50 @@ derive_quant(struct args *a, struct tc_err *err)
 	return 0;
 }
 
+/* Whether it was said which weights become 0, and what becomes of others. */
+static bool
+is_told_weights(const struct args *a)
+{
+	return a->method || a->nm.m > 0 || a->per || is_owl(a) || !isnan(a->owl_m) || !isnan(a->owl_lambda) || a->bits != TC_UNSET ||
+	    a->group != TC_GROUP_UNSET || a->sym || a->asym || a->errors || strcmp(a->embed, "skip") != 0 || strcmp(a->head, "skip") != 0 ||
+	    a->common.include.n > 0 || a->common.exclude.n > 0;
+}
+
+static int
+derive_structured(struct args *a, struct tc_err *err)
+{
+	static const char *const names[] = { [TC_STRUCTURE_HEADS] = "heads", [TC_STRUCTURE_NEURONS] = "neurons", [TC_STRUCTURE_BLOCKS] = "blocks" };
+	struct tc_structured_options *o = &a->shrink;
+
+	if (is_told_weights(a))
+		return tc_fail(err, TC_USAGE, "--structured takes all weights of a part away: beside it only --sparsity, --sequential, --order, "
+		    "--damp and --stats say what is done");
+	for (int i = 0; i <= TC_STRUCTURE_BLOCKS; i++)
+		if (strcmp(a->structured, names[i]) == 0)
+			o->what = (enum tc_structure)i;
+	if (o->what == TC_STRUCTURE_BLOCKS && (a->sequential || !isnan(a->damp) || a->stats.path))
+		return tc_fail(err, TC_USAGE, "--structured blocks looks at what goes through them: not with --sequential, --damp or --stats");
+	if (a->sequential && a->stats.path)
+		return tc_fail(err, TC_USAGE, "--structured: --sequential measures in place of --stats");
+	a->layers = a->embed = a->head = NULL;
+	if (isnan(a->sparsity))
+		a->sparsity = DEFAULT_SPARSITY;
+	o->sparsity = a->sparsity;
+	o->damping = isnan(a->damp) ? DEFAULT_DAMP : a->damp;
+	o->sequential = a->sequential;
+	return tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err);
+}
+
 static int
 derive(struct args *a, struct tc_err *err)
 {
-	a->pruner = tc_pruner_find(a->method);
 	if (a->order && !a->sequential)
 		return tc_fail(err, TC_USAGE, "--order goes with --sequential");
+	if (a->structured)
+		return derive_structured(a, err);
+	if (!a->method)
+		a->method = DEFAULT_METHOD;
+	a->pruner = tc_pruner_find(a->method);
 	if (a->sequential && a->pruner->needs == TC_PRUNE_NEEDS_NOTHING)
 		return tc_fail(err, TC_USAGE, "--sequential measures, and %s needs no measures", a->pruner->name);
 	if (derive_scope(a, err) < 0 || derive_owl(a, err) < 0 || derive_quant(a, err) < 0)
@@ -501,14 +544,20 @@ say_block(void *ctx, size_t done, size_t blocks)
 	tc_cli_progress(a->cli, "block %zu of %zu", done, blocks);
 }
 
+static bool
+by_layer(const struct args *a)
+{
+	return a->order && strcmp(a->order, "layer") == 0;
+}
+
 static int
 pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 {
-	struct tc_pass p = { prune_tensor, notice, a, a->common.strip };
+	struct tc_pass p = { .tensor = prune_tensor, .notice = notice, .ctx = a, .strip = a->common.strip };
 	struct tc_sequential s = {
 		.pool = a->cli->pool,
 		.hessian = a->pruner->needs == TC_PRUNE_NEEDS_HESSIAN,
-		.by_layer = a->order && strcmp(a->order, "layer") == 0,
+		.by_layer = by_layer(a),
 		.spill = spill,
 		.progress = say_block,
 		.ctx = a,
@@ -547,6 +596,10 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	    tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
+	if (a->structured) {
+		a->shrink.stats = a->stats.path ? &a->stats.hold : NULL;
+		return tc_cli_shrink(cli, source, &a->shrink, by_layer(a), a->common.strip);
+	}
 	if (looks_first(a)) {
 		if (look_first(a, source, &cli->err) < 0)
 			return -1;
@@ -567,13 +620,13 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 static int
 open_model(struct tc_cli *cli, const struct args *a, struct tc_source **source)
 {
-	return looks_first(a) ? tc_cli_model_kept(cli, 0, source) : tc_cli_model(cli, 0, source);
+	return a->structured || looks_first(a) ? tc_cli_model_kept(cli, 0, source) : tc_cli_model(cli, 0, source);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults, .method = "magnitude", .layers = "uniform", .embed = "skip", .head = "skip",
+	struct args a = { .common = tc_common_defaults, .layers = "uniform", .embed = "skip", .head = "skip",
 		.sparsity = NAN, .damp = NAN, .owl_m = NAN, .owl_lambda = NAN, .bits = TC_UNSET, .group = TC_GROUP_UNSET };
 	struct tc_source *source = NULL;
 	struct tc_cli cli;

@@ -536,11 +536,8 @@ gather_tensor(struct args *a, const struct tc_tensor *t, struct tc_err *err)
 static int
 take_tokens(const struct tc_hold *h, struct tc_draw *d, struct tc_err *err)
 {
-	const struct tc_record *r = NULL;
+	const struct tc_record *r = tc_hold_tokens(h, "calib");
 
-	for (size_t i = 0; i < h->n; i++)
-		if (h->item[i].r.kind == TC_KIND_TOKENS && strcmp(h->item[i].r.u.tokens.tag, "calib") == 0)
-			r = &h->item[i].r;
 	if (!r || r->u.tokens.nseq == 0)
 		return tc_fail(err, TC_DATA, "--keep super: the stream carries no calibration tokens: tc-calib(1) puts them there");
 	*d = (struct tc_draw){ .first = r->u.tokens.first, .nseq = tc_min(r->u.tokens.nseq, TC_SUPER_SAMPLES) };
@@ -638,7 +635,7 @@ say_block(void *ctx, size_t done, size_t blocks)
 static int
 pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 {
-	struct tc_pass p = { quantize_tensor, notice, a, a->common.strip };
+	struct tc_pass p = { .tensor = quantize_tensor, .notice = notice, .ctx = a, .strip = a->common.strip };
 	struct tc_sequential s = {
 		.pool = a->cli->pool,
 		.hessian = a->quantizer->needs == TC_NEEDS_HESSIAN || a->quantizer->needs == TC_NEEDS_MAGNITUDES,

@@ -1,6 +1,17 @@
 #include "method/pass.h"
 
 int
+tc_pass_put(const struct tc_pass *pass, struct tc_record *r, struct tc_writer *w, struct tc_ledger *ledger, struct tc_err *err)
+{
+	int written = pass->edit ? pass->edit(pass->ctx, r, err) : 1;
+
+	if (written <= 0)
+		return written;
+	tc_ledger_add(ledger, r);
+	return tc_writer_put(w, r, err);
+}
+
+int
 tc_pass_run(struct tc_source *source, struct tc_writer *w, const struct tc_pass *pass, struct tc_ledger *ledger,
     struct tc_err *err)
 {
@@ -33,8 +44,7 @@ tc_pass_run(struct tc_source *source, struct tc_writer *w, const struct tc_pass 
 			r.u.stat.stale = true;
 			r.raw = NULL;
 		}
-		tc_ledger_add(ledger, &r);
-		if (tc_writer_put(w, &r, err) < 0)
+		if (tc_pass_put(pass, &r, w, ledger, err) < 0)
 			return -1;
 	}
 	return got;

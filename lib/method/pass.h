@@ -17,12 +17,17 @@ struct tc_pass {
 	int (*notice)(void *ctx, const struct tc_record *r, struct tc_err *err);
 	void *ctx;
 	bool strip;
+	/* The last word on any record, behind the transform: 1 to write what it has
+	 * become, 0 to leave it out, -1; may be NULL. */
+	int (*edit)(void *ctx, struct tc_record *r, struct tc_err *err);
 };
 
 /* Copies every record of source to w, tensors through the transform.  Once a
  * weight has changed, statistics that follow were measured on another model:
  * they are marked stale.  strip drops statistics and tokens.  *ledger
  * describes what was written. */
+/* A record that was transformed goes on: edited, counted, written. */
+int tc_pass_put(const struct tc_pass *pass, struct tc_record *r, struct tc_writer *w, struct tc_ledger *ledger, struct tc_err *err) TC_MUST_CHECK;
 int tc_pass_run(struct tc_source *source, struct tc_writer *w, const struct tc_pass *pass, struct tc_ledger *ledger, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -87,8 +87,7 @@ put(struct run *r, struct tc_record *rec, struct tc_err *err)
 		rec->u.stat.stale = true;
 		rec->raw = NULL;
 	}
-	tc_ledger_add(r->ledger, rec);
-	return tc_writer_put(r->w, rec, err);
+	return tc_pass_put(r->pass, rec, r->w, r->ledger, err);
 }
 
 /* One tensor outside the blocks: what came of it is what runs. */

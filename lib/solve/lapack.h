@@ -20,4 +20,7 @@ int tc_lapack_cholesky(double *a, size_t n) TC_MUST_CHECK;
 /* From that R to the upper triangle of A^-1. */
 int tc_lapack_cholesky_inverse(double *r, size_t n) TC_MUST_CHECK;
 
+/* From that R: b, [rows][n] row by row, becomes what A x = b has for x. */
+int tc_lapack_cholesky_solve(const double *r, size_t n, size_t rows, double *b) TC_MUST_CHECK;
+
 #endif

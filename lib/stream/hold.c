@@ -79,6 +79,15 @@ tc_hold_clear(struct tc_hold *h)
 	*h = (struct tc_hold){0};
 }
 
+const struct tc_record *
+tc_hold_tokens(const struct tc_hold *h, const char *tag)
+{
+	for (size_t i = h->n; i-- > 0; )
+		if (h->item[i].r.kind == TC_KIND_TOKENS && strcmp(h->item[i].r.u.tokens.tag, tag) == 0)
+			return &h->item[i].r;
+	return NULL;
+}
+
 static int
 next(struct tc_source *s, struct tc_record *r, struct tc_err *err)
 {

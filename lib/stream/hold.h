@@ -19,6 +19,9 @@ struct tc_hold {
 int tc_hold_add(struct tc_hold *h, const struct tc_record *r, bool mapped, struct tc_err *err) TC_MUST_CHECK;
 void tc_hold_clear(struct tc_hold *h);  /* empty, memory released */
 
+/* The tokens of that tag that came last, NULL when there are none. */
+const struct tc_record *tc_hold_tokens(const struct tc_hold *h, const char *tag);
+
 /* The same records once more: h is all that from gave, and both outlive s, which
  * is not closed. */
 struct tc_held_source {

@@ -1,0 +1,87 @@
+#include "cli/shrink.h"
+
+#include "cli/spill.h"
+#include "kernel/kernel.h"
+
+static int
+hold_all(struct tc_hold *hold, struct tc_source *source, struct tc_err *err)
+{
+	struct tc_record r;
+	int got;
+
+	while ((got = tc_source_next(source, &r, err)) > 0)
+		if (tc_hold_add(hold, &r, source->mapped, err) < 0)
+			return -1;
+	return got;
+}
+
+static int
+spill(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err)
+{
+	(void)err; /* is the stage's own */
+	return tc_cli_spill(ctx, size_bytes, 1, o);
+}
+
+static void
+say_block(void *ctx, size_t done, size_t blocks)
+{
+	tc_cli_progress(ctx, "block %zu of %zu", done, blocks);
+}
+
+static void
+say_blocks(struct tc_cli *cli, const struct tc_structured *s)
+{
+	for (size_t b = 0, k = 0; b < s->units; b++) {
+		bool stays = k < s->kept && s->keep[k] == b;
+
+		k += stays;
+		tc_cli_say(cli, "block %zu: influence %.4f%s", b, s->influence[b], stays ? "" : ", goes");
+	}
+}
+
+static void
+report(struct tc_cli *cli, const struct tc_structured *s, const struct tc_ledger *l)
+{
+	static const char *const of[] = {
+		[TC_STRUCTURE_HEADS] = "groups of heads of each block", [TC_STRUCTURE_NEURONS] = "neurons of each block",
+		[TC_STRUCTURE_BLOCKS] = "blocks"
+	};
+	double was = (double)tc_config_parameters(&s->config), is = (double)tc_config_parameters(&s->small);
+
+	if (s->o.what == TC_STRUCTURE_BLOCKS)
+		say_blocks(cli, s);
+	if (s->stale)
+		tc_cli_say(cli, "some statistics were measured before weights upstream changed (--sequential measures anew)");
+	tc_cli_say(cli, "%zu of %zu %s go%s: %.3f M of %.3f M parameters stay; whole model %.3f bits per weight of the original (%.2f MB)",
+	    s->units - s->kept, s->units, of[s->o.what], s->compensated ? ", the others make up for them" : "", is / 1e6, was / 1e6,
+	    tc_ledger_bits_model(l), (double)l->model_bytes / 1e6);
+}
+
+int
+tc_cli_shrink(struct tc_cli *cli, struct tc_source *source, const struct tc_structured_options *o, bool by_layer, bool strip)
+{
+	const struct tc_sequential how = { .pool = cli->pool, .by_layer = by_layer, .spill = spill, .progress = say_block, .ctx = cli };
+	struct tc_hold hold = {0};
+	struct tc_structured s = {0};
+	struct tc_held_source held, small;
+	struct tc_ledger ledger;
+	int r = hold_all(&hold, source, &cli->err);
+
+	if (r == 0)
+		r = tc_structured_open(&s, &source->header, &hold, o, cli->pool, &cli->err);
+	if (r == 0) {
+		tc_hold_source(&hold, source, &held);
+		small = held;
+		small.s.header = s.header;
+		r = tc_cli_stream_out(cli, &small.s, tc_kernels_name());
+	}
+	if (r == 0)
+		r = tc_structured_run(&s, &held.s, cli->writer, &how, strip, &ledger, &cli->err);
+	if (r == 0)
+		r = tc_cli_stream_end(cli, &small.s);
+	if (r == 0)
+		report(cli, &s, &ledger);
+	tc_structured_close(&s);
+	tc_hold_clear(&hold);
+	return r;
+}
