@@ -12,6 +12,7 @@
 #include "cli/stats_file.h"
 #include "cli/super_search.h"
 #include "kernel/kernel.h"
+#include "method/factored.h"
 #include "method/measures.h"
 #include "method/pq.h"
 #include "method/sequential.h"
@@ -435,12 +436,13 @@ static int
 add_errors(struct args *a, const struct tc_quantizer *quantizer, const struct tc_quant_input *in, struct tc_err *err)
 {
 	const struct tc_tensor *q = &a->out.t;
-	struct tc_errors_row row = { .name = q->name, .method = quantizer->name, .bits = (size_t)q->format.bits,
+	const struct tc_format *f = q->rank > 0 ? &q->factor : &q->format;
+	struct tc_errors_row row = { .name = q->name, .method = quantizer->name, .bits = (size_t)f->bits,
 		.parameters = tc_tensor_elements(q) };
 	struct tc_errors e;
 	char group[24];
 
-	tc_group_print(&q->format.group, group, sizeof(group));
+	tc_group_print(&f->group, group, sizeof(group));
 	row.group = group;
 	return tc_errors_measure(&e, in, q, a->cli->pool, err) < 0 ? -1 : tc_errors_file_add(&a->errors_file, &row, &e, err);
 }
@@ -456,18 +458,19 @@ shared_book(struct args *a, const struct tc_tensor *t)
 
 /* Whether t is to be quantized, and how: 1, 0, -1. */
 static int
-plan(struct args *a, const struct tc_tensor *t, const struct tc_quantizer **quantizer, struct tc_quant_options *o,
-    struct tc_quant_input *in, struct tc_err *err)
+plan(struct args *a, const struct tc_tensor *t, enum tc_weights weights, const struct tc_quantizer **quantizer,
+    struct tc_quant_options *o, struct tc_quant_input *in, struct tc_err *err)
 {
 	bool stale;
 
 	*quantizer = t->block < 0 ? a->grids : a->quantizer;
 	*o = t->block < 0 ? a->edge_quant : a->quant;
+	o->weights = weights;
 	*in = (struct tc_quant_input){ .w = t, .book = shared_book(a, t) };
 	if (!chosen(a, t, &o->bits) || !tc_select_matches(&a->common.include, &a->common.exclude, t->name))
 		return 0;
 	if (!tc_tensor_has_numbers(t) && !a->requantize)
-		return tc_fail(err, TC_DATA, "%s: is quantized already", t->name);
+		return tc_fail(err, TC_DATA, t->rank ? "%s: has factors, and they are no numbers, or not alone" : "%s: is quantized already", t->name);
 	if (tc_tensor_check_finite(t, err) < 0)
 		return -1;
 	if (a->stats.path && tc_measures_feed(&a->measures, &a->stats.hold, t->block, !a->sequential, err) < 0)
@@ -481,23 +484,86 @@ plan(struct args *a, const struct tc_tensor *t, const struct tc_quantizer **quan
 	return 1;
 }
 
+static bool
+has_squares(const struct args *a, const struct tc_tensor *t)
+{
+	int site = tc_role_site(t->role);
+
+	return site >= 0 && a->measures.block == t->block && a->measures.site[site].squares;
+}
+
+/* A factor as a matrix.  v reads what the tensor does; nothing is known of what u
+ * reads, as of an embedding, nor of the factors' own gradients. */
+static int
+quantize_factor(struct args *a, const struct tc_tensor *t, enum tc_side side, struct tc_quant_input *in, struct tc_quantized *q,
+    struct tc_err *err)
+{
+	enum tc_weights weights = side == TC_SIDE_V && has_squares(a, t) ? TC_WEIGHTS_SQUARES : TC_WEIGHTS_NONE;
+	const struct tc_quantizer *quantizer;
+	struct tc_quant_options o;
+	struct tc_tensor view;
+	int planned;
+
+	if (a->quant.weights == TC_WEIGHTS_FISHER)
+		return tc_fail(err, TC_DATA, "%s: squared gradients are of weights, not of their factors", t->name);
+	if (a->quant.weights == TC_WEIGHTS_NONE)
+		weights = TC_WEIGHTS_NONE;
+	tc_factor_view(t, side, &view);
+	if (side == TC_SIDE_U)
+		view.block = -1;
+	planned = plan(a, &view, weights, &quantizer, &o, in, err);
+	if (planned > 0 && tc_compose_run(&a->compose, quantizer, &o, in, q, a->cli->pool, err) < 0)
+		return -1;
+	return planned;
+}
+
+/* A tensor that has factors, which are all of it or the rest of it codes. */
+static int
+quantize_factors(struct args *a, const struct tc_tensor *t, struct tc_err *err)
+{
+	struct tc_quantized q[TC_SIDES] = {0};
+	struct tc_quant_input in;
+	int r = 1;
+
+	for (enum tc_side side = 0; r > 0 && side < TC_SIDES; side++)
+		r = quantize_factor(a, t, side, &in, &q[side], err);
+	if (r > 0 && tc_factored_join(t, (const struct tc_tensor *[]){ &q[TC_SIDE_U].t, &q[TC_SIDE_V].t }, &a->out, err) < 0)
+		r = -1;
+	for (int side = 0; side < TC_SIDES; side++)
+		tc_quantized_free(&q[side]);
+	in.w = t;
+	if (r > 0 && a->errors && add_errors(a, a->quantizer, &in, err) < 0)
+		r = -1;
+	return r;
+}
+
+static int
+quantize_whole(struct args *a, const struct tc_tensor *t, struct tc_err *err)
+{
+	const struct tc_quantizer *quantizer;
+	struct tc_quant_input in;
+	struct tc_quant_options o;
+	int planned = plan(a, t, a->quant.weights, &quantizer, &o, &in, err);
+
+	if (planned <= 0)
+		return planned;
+	if (tc_compose_run(&a->compose, quantizer, &o, &in, &a->out, a->cli->pool, err) < 0 ||
+	    (a->errors && add_errors(a, quantizer, &in, err) < 0))
+		return -1;
+	return 1;
+}
+
 /* One tensor in, one tensor out; everything else passes through. */
 static int
 quantize_tensor(void *ctx, const struct tc_tensor *in, struct tc_tensor *out, struct tc_err *err)
 {
 	struct args *a = ctx;
-	const struct tc_quantizer *quantizer;
-	struct tc_quant_input input;
-	struct tc_quant_options o;
-	int planned;
+	int did;
 
 	tc_quantized_free(&a->out);
-	planned = plan(a, in, &quantizer, &o, &input, err);
-	if (planned <= 0)
-		return planned;
-	if (tc_compose_run(&a->compose, quantizer, &o, &input, &a->out, a->cli->pool, err) < 0 ||
-	    (a->errors && add_errors(a, quantizer, &input, err) < 0))
-		return -1;
+	did = tc_is_factored(in) ? quantize_factors(a, in, err) : quantize_whole(a, in, err);
+	if (did <= 0)
+		return did;
 	*out = a->out.t;
 	a->done++;
 	tc_cli_progress(a->cli, "%s", in->name);
@@ -524,7 +590,7 @@ gather_tensor(struct args *a, const struct tc_tensor *t, struct tc_err *err)
 	const struct tc_quantizer *quantizer;
 	struct tc_quant_input in;
 	struct tc_quant_options o;
-	int planned = plan(a, t, &quantizer, &o, &in, err);
+	int planned = plan(a, t, a->quant.weights, &quantizer, &o, &in, err);
 
 	if (planned <= 0 || !in.book)
 		return planned;

@@ -58,6 +58,8 @@ int tc_cli_model(struct tc_cli *cli, int i, struct tc_source **source) TC_MUST_C
 int tc_cli_model_kept(struct tc_cli *cli, int i, struct tc_source **source) TC_MUST_CHECK;
 /* As tc_cli_model(), for a path given by an option (--base). */
 int tc_cli_model_path(struct tc_cli *cli, const char *path, struct tc_source **source) TC_MUST_CHECK;
+/* The same, mapped as tc_cli_model_kept() says. */
+int tc_cli_model_path_kept(struct tc_cli *cli, const char *path, struct tc_source **source) TC_MUST_CHECK;
 
 /* Opens the output stream (-o FILE, else stdout, refused when a terminal)
  * and writes the source's header with this stage's step appended

@@ -189,6 +189,12 @@ tc_cli_model_path(struct tc_cli *cli, const char *path, struct tc_source **sourc
 	return open_model(cli, path, KEEP_RECORD, source);
 }
 
+int
+tc_cli_model_path_kept(struct tc_cli *cli, const char *path, struct tc_source **source)
+{
+	return open_model(cli, path, KEEP_ALL, source);
+}
+
 static int
 open_operand(struct tc_cli *cli, int i, enum keep keep, struct tc_source **source)
 {
