@@ -310,21 +310,11 @@ score(struct ppl *p)
 {
 	struct tc_err *err = &p->cli->err;
 	struct tc_final m = tc_forward_final(&p->model.forward), b = {0};
-	size_t n = p->predictions.n;
 
 	if (p->base.open)
 		b = tc_forward_final(&p->base.forward);
-	p->nll = (struct tc_nll){ .n = n, .row = p->predictions.row, .target = p->predictions.target };
-	p->nll.nll = tc_alloc(n, sizeof(double), err);
-	if (!p->nll.nll)
+	if (tc_nll_alloc(&p->nll, &p->predictions, p->base.open, err) < 0)
 		return -1;
-	if (p->base.open) {
-		p->nll.base_nll = tc_alloc(n, sizeof(double), err);
-		p->nll.kld = tc_alloc(n, sizeof(double), err);
-		p->nll.same_top = tc_alloc(n, 1, err);
-		if (!p->nll.base_nll || !p->nll.kld || !p->nll.same_top)
-			return -1;
-	}
 	return tc_nll_run(&p->nll, &m, p->base.open ? &b : NULL, p->cli->pool, err);
 }
 
@@ -565,10 +555,7 @@ main(int argc, char **argv)
 	tc_ids_free(&p.text);
 	tc_windows_free(&p.windows);
 	tc_predictions_free(&p.predictions);
-	free(p.nll.nll);
-	free(p.nll.base_nll);
-	free(p.nll.kld);
-	free(p.nll.same_top);
+	tc_nll_free(&p.nll);
 	free(p.mean);
 	free(p.base_mean);
 	free(p.diff);

@@ -186,7 +186,7 @@ score(struct work *w, const char *what, const struct tc_spots *zeroed, double *m
 
 	if (tc_rerun_begin(&w->model, NULL, NULL, err) < 0 ||
 	    tc_cli_forward_tokens(w->cli, &w->model.forward, p->nseq, p->length, p->ids, o, 1) < 0 ||
-	    tc_rerun_end(&w->model, zeroed, see_block, &(struct purpose){ w, what }, err) < 0)
+	    tc_rerun_end(&w->model, &(struct tc_rerun_change){ .zeroed = zeroed }, see_block, &(struct purpose){ w, what }, err) < 0)
 		return -1;
 	final = tc_forward_final(&w->model.forward);
 	if (tc_nll_run(&nll, &final, NULL, w->cli->pool, err) < 0)

@@ -27,7 +27,7 @@ tc_super_search_run(const struct tc_super_search *s, const char *what, tc_rerun_
 	if (tc_rerun_begin(model, o.with_hooks ? tc_peaks_hook : NULL, &s->super->peaks, &s->cli->err) < 0 ||
 	    tc_cli_forward_tokens(s->cli, &model->forward, s->draw->nseq, s->draw->length, s->draw->ids, o, 1) < 0)
 		return -1;
-	return tc_rerun_end(model, zeroed, see_block, &p, &s->cli->err);
+	return tc_rerun_end(model, &(struct tc_rerun_change){ .zeroed = zeroed }, see_block, &p, &s->cli->err);
 }
 
 int

@@ -6,7 +6,7 @@
  *
  *   tc_super_open(&s, &model, &rule, tokens, &err);
  *   tc_rerun_begin(&model, tc_peaks_hook, &s.peaks, &err); tokens, with_hooks
- *   tc_rerun_end(&model, &s.zeroed, tc_super_look, &s, &err);
+ *   tc_rerun_end(&model, &change, tc_super_look, &s, &err); change: s.zeroed
  *   tc_super_round(&s, &err);                 until it finds no more
  *   tc_super_close(&s); */
 #ifndef TC_METHOD_SUPER_H

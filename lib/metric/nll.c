@@ -128,3 +128,26 @@ tc_nll_run(const struct tc_nll *a, const struct tc_final *model, const struct tc
 	free(job.state[1]);
 	return r;
 }
+
+int
+tc_nll_alloc(struct tc_nll *a, const struct tc_predictions *p, bool base, struct tc_err *err)
+{
+	*a = (struct tc_nll){ .n = p->n, .row = p->row, .target = p->target };
+	a->nll = tc_alloc(a->n, sizeof(*a->nll), err);
+	if (!a->nll || !base)
+		return a->nll ? 0 : -1;
+	a->base_nll = tc_alloc(a->n, sizeof(*a->base_nll), err);
+	a->kld = tc_alloc(a->n, sizeof(*a->kld), err);
+	a->same_top = tc_alloc(a->n, sizeof(*a->same_top), err);
+	return a->base_nll && a->kld && a->same_top ? 0 : -1;
+}
+
+void
+tc_nll_free(struct tc_nll *a)
+{
+	free(a->nll);
+	free(a->base_nll);
+	free(a->kld);
+	free(a->same_top);
+	*a = (struct tc_nll){0};
+}

@@ -4,6 +4,7 @@
 #ifndef TC_METRIC_NLL_H
 #define TC_METRIC_NLL_H
 
+#include "metric/windows.h"
 #include "model/vocab.h"
 
 /* n predictions: the one made at hidden row row[i], whose truth is target[i]
@@ -17,6 +18,10 @@ struct tc_nll {
 	double *nll, *base_nll, *kld;
 	unsigned char *same_top;
 };
+/* Room for p's predictions, with a base's or without; a refers to p.  tc_nll_free()
+ * also after a failure. */
+int tc_nll_alloc(struct tc_nll *a, const struct tc_predictions *p, bool base, struct tc_err *err) TC_MUST_CHECK;
+void tc_nll_free(struct tc_nll *a);
 int tc_nll_run(const struct tc_nll *a, const struct tc_final *model, const struct tc_final *base, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

@@ -23,6 +23,21 @@ tc_forward_tokens(struct tc_forward *f, size_t nseq, const size_t *length, const
 	return tc_exec_open(&f->exec, &f->config, f->pool, nseq, length, o, err);
 }
 
+int
+tc_forward_resume(struct tc_forward *f, size_t block, const float *hidden, const struct tc_tensor *embed, struct tc_err *err)
+{
+	const struct tc_exec *e = &f->exec;
+
+	memcpy(e->hidden, hidden, e->start[e->nseq] * f->config.width * sizeof(*hidden));
+	f->positioned = f->config.learned_positions;
+	f->blocks_done = tc_min(block, f->config.layers);
+	f->normed = block > f->config.layers;
+	if (f->config.tied)
+		return tc_kept_set(&f->embed, embed, true, err);
+	f->embed.there = true;
+	return 0;
+}
+
 static int
 take_embed(struct tc_forward *f, const struct tc_tensor *t, bool mapped, struct tc_err *err)
 {

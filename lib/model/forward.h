@@ -36,6 +36,11 @@ struct tc_forward {
 int tc_forward_open(struct tc_forward *f, const struct tc_header *h, struct tc_pool *pool, struct tc_err *err) TC_MUST_CHECK;
 int tc_forward_tokens(struct tc_forward *f, size_t nseq, const size_t *length, const uint32_t *ids, const struct tc_exec_options *o, struct tc_err *err) TC_MUST_CHECK;
 
+/* Instead of what comes before: hidden is what `block` is given, [tokens][width]
+ * (copied); where that is `layers` the final norm's input, where it is layers + 1
+ * its result.  embed: of a tied model, and outlives f. */
+int tc_forward_resume(struct tc_forward *f, size_t block, const float *hidden, const struct tc_tensor *embed, struct tc_err *err) TC_MUST_CHECK;
+
 /* Takes a tensor or ref record, in execution order: TC_DATA on any other.
  * Returns 1 when the record completed a block (all tokens are through it),
  * 0 otherwise. */
