@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "tensor/factors.h"
+
 void
 tc_ledger_begin(struct tc_ledger *l, const struct tc_header *h)
 {
@@ -12,6 +14,7 @@ static void
 add_part(struct tc_ledger *l, const struct tc_part *p)
 {
 	static const char residual[] = "residual_";
+	const char *name;
 	const struct { const char *name; uint64_t *bytes; } part[] = {
 		{ "data", &l->dense_bytes },
 		{ "codes", &l->codes_bytes },
@@ -29,8 +32,12 @@ add_part(struct tc_ledger *l, const struct tc_part *p)
 		{ "sparse_values", &l->sparse_bytes },
 		{ "input_scale", &l->input_op_bytes },
 	};
-	const char *name = strncmp(p->name, residual, sizeof(residual) - 1) == 0 ? p->name + sizeof(residual) - 1 : p->name;
 
+	if (tc_part_is_factor(p->name)) {
+		l->factor_bytes += p->size_bytes;
+		return;
+	}
+	name = strncmp(p->name, residual, sizeof(residual) - 1) == 0 ? p->name + sizeof(residual) - 1 : p->name;
 	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
 		if (strcmp(name, part[i].name) == 0)
 			*part[i].bytes += p->size_bytes;
@@ -92,7 +99,7 @@ tc_ledger_bits_linear(const struct tc_ledger *l)
 json_t *
 tc_ledger_json(const struct tc_ledger *l)
 {
-	return json_pack("{s:I,s:I,s:{s:f,s:f},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I}}",
+	return json_pack("{s:I,s:I,s:{s:f,s:f},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I}}",
 	    "parameters", (json_int_t)l->parameters,
 	    "model_bytes", (json_int_t)l->model_bytes,
 	    "bits_per_weight", "model", tc_ledger_bits_model(l), "linear", tc_ledger_bits_linear(l),
@@ -102,7 +109,7 @@ tc_ledger_json(const struct tc_ledger *l)
 	    "parts", "dense", (json_int_t)l->dense_bytes, "codes", (json_int_t)l->codes_bytes,
 	    "scales", (json_int_t)l->scales_bytes, "zeros", (json_int_t)l->zeros_bytes,
 	    "codebook", (json_int_t)l->codebook_bytes,
-	    "masks", (json_int_t)l->mask_bytes, "sparse", (json_int_t)l->sparse_bytes, "input_ops", (json_int_t)l->input_op_bytes,
+	    "masks", (json_int_t)l->mask_bytes, "factors", (json_int_t)l->factor_bytes, "sparse", (json_int_t)l->sparse_bytes, "input_ops", (json_int_t)l->input_op_bytes,
 	    "apart", "statistics", (json_int_t)l->stat_bytes, "tokens", (json_int_t)l->token_bytes,
 	    "files", (json_int_t)l->file_bytes, "unknown", (json_int_t)l->unknown_bytes);
 }

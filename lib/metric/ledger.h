@@ -17,7 +17,7 @@ struct tc_ledger {
 	uint64_t linear_bytes, linear_parameters; /* weights of the blocks' linear layers */
 	uint64_t embed_bytes, embed_parameters;   /* embedding and untied head */
 	uint64_t other_bytes, other_parameters;   /* norms, biases */
-	uint64_t codes_bytes, scales_bytes, zeros_bytes, codebook_bytes, dense_bytes, mask_bytes, sparse_bytes, input_op_bytes; /* model_bytes by part */
+	uint64_t codes_bytes, scales_bytes, zeros_bytes, codebook_bytes, dense_bytes, mask_bytes, factor_bytes, sparse_bytes, input_op_bytes; /* model_bytes by part */
 	uint64_t stat_bytes, token_bytes, file_bytes, unknown_bytes;
 	uint64_t tensors;
 };

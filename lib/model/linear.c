@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/factors.h"
+#include "model/masked.h"
 #include "tensor/mask.h"
 
 /* The kernels know its codes.  What a mask leaves out has codes where one is 0. */
@@ -84,6 +86,19 @@ pack_words(const struct pack *k, const uint8_t *codes, size_t n, uint32_t *dst)
 		}
 }
 
+/* m is from its panel p on, but for the panels. */
+static void
+skip_scales(struct tc_matrix *m, size_t p)
+{
+	size_t n = p * m->groups * tc_kernels()->nr;
+
+	if (m->group == 0)
+		return;
+	m->scale = (const char *)m->scale + n * (m->half ? sizeof(uint16_t) : sizeof(float));
+	if (m->shift != TC_SHIFT_NONE)
+		m->zero = (const char *)m->zero + n * (m->shift == TC_SHIFT_ZERO ? sizeof(int8_t) : sizeof(float));
+}
+
 /* The weights of a panel whose groups are too narrow for sums. */
 static void
 pack_narrow(const struct pack *k, size_t p, const uint8_t *codes, size_t n, uint32_t *words, float *dst)
@@ -93,10 +108,7 @@ pack_narrow(const struct pack *k, size_t p, const uint8_t *codes, size_t n, uint
 	pack_words(k, codes, n, words);
 	/* A matrix of one panel. */
 	m.panels = words;
-	m.scale = (const char *)m.scale + p * m.groups * tc_kernels()->nr * (m.half ? sizeof(uint16_t) : sizeof(float));
-	if (m.shift != TC_SHIFT_NONE)
-		m.zero = (const char *)m.zero + p * m.groups * tc_kernels()->nr *
-		    (m.shift == TC_SHIFT_ZERO ? sizeof(int8_t) : sizeof(float));
+	skip_scales(&m, p);
 	m.out = tc_kernels()->nr;
 	tc_kernels()->weights(&m, dst);
 }
@@ -330,10 +342,12 @@ forget_rest(struct tc_linear *l)
 	l->input_scale = NULL;
 	l->nops = 0;
 	l->whole = false;
+	l->rank = 0;
+	l->nothing_else = false;
 }
 
-int
-tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, enum tc_linear_use use,
+static int
+prepare_own(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, enum tc_linear_use use,
     struct tc_pool *pool, struct tc_err *err)
 {
 	size_t nr = tc_kernels()->nr;
@@ -348,6 +362,11 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 	l->m.type = numbers ? dense_type(&w->format, l->m.in, nrows, use) : TC_PANEL_F32;
 	if (take_sparse(&l->sparse, w, row0, nrows, err) < 0 || take_ops(l, w, err) < 0)
 		return -1;
+	if (numbers && w->mask != TC_MASK_NONE && l->m.type != TC_PANEL_F32 && use == TC_LINEAR_FEW && tc_kernels()->takes_masks)
+		return tc_masked_prepare(l, w, pool, err);
+	l->nothing_else = w->format.encoding == TC_NONE;
+	if (l->nothing_else)
+		return 0;
 	if (packed) {
 		if (describe_codes(&k, err) < 0)
 			return -1;
@@ -373,6 +392,36 @@ tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, s
 	tc_pool_run(pool, panels_of(&l->m), pack_panel, &k);
 	free(k.work);
 	return 0;
+}
+
+/* The factors are matrices as any other. */
+static int
+prepare_factors(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, enum tc_linear_use use,
+    struct tc_pool *pool, struct tc_err *err)
+{
+	for (enum tc_side side = 0; side < TC_SIDES; side++) {
+		bool left = side == TC_SIDE_U;
+		struct tc_tensor factor;
+
+		if (!l->factor)
+			l->factor = tc_zalloc(TC_SIDES, sizeof(*l->factor), err);
+		if (!l->factor)
+			return -1;
+		tc_factor_view(w, side, &factor);
+		if (tc_linear_prepare(&l->factor[side], &factor, left ? row0 : 0, left ? nrows : w->rank, use, pool, err) < 0)
+			return -1;
+	}
+	l->rank = w->rank;
+	return 0;
+}
+
+int
+tc_linear_prepare(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t nrows, enum tc_linear_use use,
+    struct tc_pool *pool, struct tc_err *err)
+{
+	if (prepare_own(l, w, row0, nrows, use, pool, err) < 0)
+		return -1;
+	return w->rank ? prepare_factors(l, w, row0, nrows, use, pool, err) : 0;
 }
 
 /* ---- transposed ---- */
@@ -472,7 +521,11 @@ tc_linear_free(struct tc_linear *l)
 	free(l->panels.p);
 	free(l->scale.p);
 	free(l->zero.p);
+	free(l->place.p);
 	free(l->bias);
+	for (int side = 0; l->factor && side < TC_SIDES; side++)
+		tc_linear_free(&l->factor[side]);
+	free(l->factor);
 	forget_rest(l);
 	*l = (struct tc_linear){0};
 }
@@ -486,13 +539,29 @@ unpack_floats(size_t in)
 	return 2 * tc_round_up(in * tc_kernels()->nr, TC_ALIGN / sizeof(float));
 }
 
+/* Panels whose factors' product is made apart, to be added. */
+enum { APART_PANELS = 8 };
+
+static size_t
+apart_floats(size_t rows)
+{
+	return tc_round_up(rows * APART_PANELS * tc_kernels()->nr, TC_ALIGN / sizeof(float));
+}
+
+/* What factors need beside a worker's room: no rank is above the inputs. */
+static size_t
+between_floats(size_t in, size_t rows)
+{
+	return TC_LINEARS_MAX * rows * in;
+}
+
 size_t
 tc_linear_work(size_t in, size_t rows, struct tc_pool *pool)
 {
-	size_t line = TC_ALIGN / sizeof(float);
+	size_t line = TC_ALIGN / sizeof(float), sums = TC_LINEARS_MAX * rows * (in / TC_GROUP_WIDE + 1);
 
-	return tc_round_up(line + (size_t)tc_pool_threads(pool) * unpack_floats(in) + rows * in +
-	    TC_LINEARS_MAX * rows * (in / TC_GROUP_WIDE + 1) + tc_int8_work(in, rows), line);
+	return tc_round_up(line + (size_t)tc_pool_threads(pool) * (unpack_floats(in) + apart_floats(rows)) + rows * in +
+	    between_floats(in, rows) + 2 * sums + tc_int8_work(in, rows), line);
 }
 
 struct run {
@@ -504,6 +573,11 @@ struct run {
 	const float *x;
 	float *unpacked;                  /* [threads][unpack_floats(in)] */
 	struct tc_int8_rows whole;        /* x, where a matrix asks for it */
+	struct between {                  /* what the first factor makes of x, [rows][rank] */
+		float *x;
+		const float *sums;
+	} between[TC_LINEARS_MAX];
+	float *apart;                     /* [threads][apart_floats(rows)] */
 };
 
 static void
@@ -557,6 +631,43 @@ run_whole(const struct run *r, size_t i, size_t p0, size_t n)
 			tc_kernels()->add_held(&p->l->m, p0, n, q->nheld[row], q->held + row * q->held_most, p->y + row * p->ldy);
 }
 
+/* Panels p0 .. p0+n-1 of m as a matrix of their own. */
+static struct tc_matrix
+panels_from(const struct tc_matrix *m, size_t p0, size_t n)
+{
+	size_t nr = tc_kernels()->nr;
+	struct tc_matrix some = *m;
+
+	some.panels = (const char *)m->panels + p0 * m->panel_bytes;
+	some.out = tc_min(n * nr, m->out - p0 * nr);
+	skip_scales(&some, p0);
+	return some;
+}
+
+/* The second factor's panels p0 .. p0+n-1. */
+static void
+run_factor(const struct run *r, size_t i, size_t p0, size_t n, int worker)
+{
+	const struct tc_product *p = &r->p[i];
+	const struct tc_matrix *u = &p->l->factor[TC_SIDE_U].m;
+	const struct between *b = &r->between[i];
+	size_t nr = tc_kernels()->nr, ld = APART_PANELS * nr;
+	float *apart = r->apart + (size_t)worker * apart_floats(r->rows);
+
+	if (p->l->nothing_else) {
+		tc_kernels()->matmul(u, p0, n, r->rows, b->x, p->l->rank, b->sums, p->y, p->ldy);
+		return;
+	}
+	for (size_t end = p0 + n; p0 < end; p0 += APART_PANELS) {
+		size_t some = tc_min(APART_PANELS, end - p0);
+		struct tc_matrix m = panels_from(u, p0, some);
+
+		tc_kernels()->matmul(&m, 0, some, r->rows, b->x, p->l->rank, b->sums, apart, ld);
+		for (size_t row = 0; row < r->rows; row++)
+			tc_kernels()->add(m.out, apart + row * ld, p->y + row * p->ldy + p0 * nr);
+	}
+}
+
 static void
 run_unit(void *ctx, size_t u, int worker)
 {
@@ -569,12 +680,16 @@ run_unit(void *ctx, size_t u, int worker)
 	p = &r->p[i];
 	p0 = (u - r->first[i]) * r->unit;
 	n = tc_min(r->unit, panels_of(&p->l->m) - p0);
-	if (p->l->whole)
+	if (p->l->nothing_else)
+		;
+	else if (p->l->whole)
 		run_whole(r, i, p0, n);
 	else if (p->l->source.there)
 		run_source(r, p, p0, n, worker);
 	else
 		tc_kernels()->matmul(&p->l->m, p0, n, r->rows, r->x, r->ldx, r->sums[i], p->y, p->ldy);
+	if (p->l->rank)
+		run_factor(r, i, p0, n, worker);
 	add_sparse(p, r->rows, p0 * nr, tc_min((p0 + n) * nr, p->l->m.out), r->x, r->ldx);
 	add_bias(p, r->rows, p0 * nr, tc_min((p0 + n) * nr, p->l->m.out));
 }
@@ -613,6 +728,39 @@ find_sums(struct run *r, size_t i, float *work)
 	return work + r->rows * m->groups;
 }
 
+static void run_products(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *unpacked,
+    float *work, struct tc_pool *pool);
+
+/* What the first factors make of x.  Returns what is left of work. */
+static float *
+run_between(struct run *r, size_t n, float *work, struct tc_pool *pool)
+{
+	struct tc_product p[TC_LINEARS_MAX];
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct tc_linear *l = r->p[i].l;
+
+		if (l->rank == 0)
+			continue;
+		p[count++] = (struct tc_product){ &l->factor[TC_SIDE_V], work, l->rank };
+		r->between[i].x = work;
+		work += r->rows * l->rank;
+	}
+	if (count)
+		run_products(count, p, r->rows, r->x, r->ldx, r->unpacked, work, pool);
+	for (size_t i = 0; i < n; i++) {
+		const struct tc_linear *l = r->p[i].l;
+
+		if (l->rank == 0 || !tc_matrix_wants_sums(&l->factor[TC_SIDE_U].m))
+			continue;
+		tc_kernels()->group_sums(r->rows, l->rank, l->factor[TC_SIDE_U].m.group, r->between[i].x, l->rank, work);
+		r->between[i].sums = work;
+		work += r->rows * l->factor[TC_SIDE_U].m.groups;
+	}
+	return work;
+}
+
 static void
 run_products(size_t n, const struct tc_product *p, size_t rows, const float *x, size_t ldx, float *unpacked, float *work,
     struct tc_pool *pool)
@@ -625,6 +773,8 @@ run_products(size_t n, const struct tc_product *p, size_t rows, const float *x, 
 		panels += panels_of(&p[i].l->m);
 		whole = p[i].l->whole ? p[i].l->int8 : whole;
 	}
+	r.apart = unpacked + (size_t)tc_pool_threads(pool) * unpack_floats(in);
+	work = run_between(&r, n, work, pool);
 	if (whole) {
 		tc_int8_rows_make(&r.whole, whole, rows, in, x, ldx, work);
 		work += tc_int8_work(in, rows);
@@ -651,7 +801,7 @@ tc_linears_run(size_t n, const struct tc_product *p, size_t rows, const float *x
 {
 	size_t in = p->l->m.in;
 	float *unpacked = (float *)tc_round_up((uintptr_t)work, TC_ALIGN);
-	float *ready = unpacked + (size_t)tc_pool_threads(pool) * unpack_floats(in);
+	float *ready = unpacked + (size_t)tc_pool_threads(pool) * (unpack_floats(in) + apart_floats(rows));
 
 	assert(n <= TC_LINEARS_MAX);
 	work = ready + rows * in;

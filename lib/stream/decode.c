@@ -538,8 +538,10 @@ get_format(const msgpack_object *head, const char *key, struct tc_format *f, str
 
 	if (!m || tc_head_check(m, err) < 0 || get_word(m, "encoding", encoding_find, &encoding, err) < 0)
 		return -1;
-	type = encoding == TC_DENSE || encoding == TC_LEVELS ? "dtype" : "scale";
 	*f = (struct tc_format){ .encoding = (enum tc_encoding)encoding };
+	if (encoding == TC_NONE)
+		return 0;
+	type = encoding == TC_DENSE || encoding == TC_LEVELS ? "dtype" : "scale";
 	if (get_word(m, type, tc_dtype_find, &dtype, err) < 0 ||
 	    (encoding != TC_DENSE && (get_uint(m, "bits", 8, &bits, err) < 0 || get_uint(m, "group", UINT64_MAX, &f->group, err) < 0)) ||
 	    (encoding == TC_UNIFORM && get_word(m, "zero", zero_find, &zero, err) < 0) ||
@@ -613,6 +615,12 @@ get_extras(const msgpack_object *head, struct tc_tensor *t, struct tc_err *err)
 			return -1;
 		if (t->residual.bits == 0)
 			return tc_fail(err, TC_DATA, "a residual that is dense");
+	}
+	if (find(head, "rank")) {
+		if (get_uint(head, "rank", UINT64_MAX, &t->rank, err) < 0 || get_format(head, "factor", &t->factor, err) < 0)
+			return -1;
+		if (t->rank == 0)
+			return tc_fail(err, TC_DATA, "factors of rank 0");
 	}
 	if (find(head, "mask")) {
 		if (get_word(head, "mask", mask_find, &mask, err) < 0 || get_uint(head, "stored", UINT64_MAX, &t->stored, err) < 0)

@@ -160,11 +160,13 @@ put_stat(msgpack_packer *k, const struct tc_stat *t)
 static void
 put_format(msgpack_packer *k, const char *key, const struct tc_format *f)
 {
-	static const size_t keys[TC_ENCODINGS] = { 2, 5, 4, 4, 6 };
+	static const size_t keys[TC_ENCODINGS] = { 2, 5, 4, 4, 6, 1 };
 
 	put_str(k, key);
 	msgpack_pack_map(k, keys[f->encoding]);
 	put_key_str(k, "encoding", tc_encoding_names[f->encoding]);
+	if (f->encoding == TC_NONE)
+		return;
 	if (f->encoding == TC_DENSE) {
 		put_key_str(k, "dtype", tc_dtypes[f->dtype].name);
 		return;
@@ -206,6 +208,10 @@ put_tensor(msgpack_packer *k, const struct tc_tensor *t)
 		put_key_str(k, "codebook_of", t->book_of);
 	if (t->residual.bits)
 		put_format(k, "residual", &t->residual);
+	if (t->rank) {
+		put_key_uint(k, "rank", t->rank);
+		put_format(k, "factor", &t->factor);
+	}
 	if (t->mask != TC_MASK_NONE) {
 		put_key_str(k, "mask", tc_mask_names[t->mask]);
 		put_key_uint(k, "stored", t->stored);
@@ -227,7 +233,7 @@ own_keys(const struct tc_record *r)
 
 	if (r->kind == TC_KIND_TENSOR)
 		n += (size_t)(r->u.tensor.book_of[0] != 0) + (r->u.tensor.residual.bits != 0) + (r->u.tensor.sparse != 0) +
-		    2 * (size_t)(r->u.tensor.mask != TC_MASK_NONE);
+		    2 * (size_t)(r->u.tensor.mask != TC_MASK_NONE) + 2 * (size_t)(r->u.tensor.rank != 0);
 	if (r->kind == TC_KIND_STAT)
 		n += (size_t)tc_stat_is_of_tensor(r->u.stat.kind) + (r->u.stat.kind == TC_STAT_FISHER_GROUP);
 	return n;

@@ -10,8 +10,8 @@ tc_format_describe(const struct tc_format *f, char buf[TC_FORMAT_CHARS])
 {
 	char group[24], more[32] = "";
 
-	if (f->encoding == TC_DENSE) {
-		snprintf(buf, TC_FORMAT_CHARS, "%s", tc_dtypes[f->dtype].name);
+	if (f->encoding == TC_DENSE || f->encoding == TC_NONE) {
+		snprintf(buf, TC_FORMAT_CHARS, "%s", f->encoding == TC_NONE ? tc_encoding_names[TC_NONE] : tc_dtypes[f->dtype].name);
 		return;
 	}
 	if (f->group == TC_GROUP_ROW || f->group == TC_GROUP_TENSOR)
@@ -37,6 +37,10 @@ tc_tensor_describe(const struct tc_tensor *t, char buf[TC_TENSOR_CHARS])
 	if (t->residual.bits) {
 		tc_format_describe(&t->residual, format);
 		n += (size_t)snprintf(buf + n, TC_TENSOR_CHARS - n, " + %s", format);
+	}
+	if (t->rank) {
+		tc_format_describe(&t->factor, format);
+		n += (size_t)snprintf(buf + n, TC_TENSOR_CHARS - n, " + rank %" PRIu64 " %s", t->rank, format);
 	}
 	if (t->mask != TC_MASK_NONE)
 		n += (size_t)snprintf(buf + n, TC_TENSOR_CHARS - n, ", %.1f%% by %s",

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "tensor/factors.h"
 #include "tensor/input_op.h"
 #include "tensor/mask.h"
 
@@ -26,7 +27,7 @@ const char *const tc_role_names[TC_ROLES] = {
 const char *const tc_part_words[2] = { "weight", "bias" };
 const char *const tc_site_names[TC_SITES] = { "attn_in", "attn_out", "mlp_in", "mlp_mid", "head_in" };
 const char *const tc_zero_names[TC_ZEROS] = { "none", "int", "min" };
-const char *const tc_encoding_names[TC_ENCODINGS] = { "dense", "uniform", "codebook", "levels", "product" };
+const char *const tc_encoding_names[TC_ENCODINGS] = { "dense", "uniform", "codebook", "levels", "product", "none" };
 const char *const tc_mask_names[TC_MASKS] = { "none", "bits", "2:4", "csr" };
 const char *const tc_input_op_names[TC_OPS] = { "scale", "hadamard" };
 
@@ -137,7 +138,7 @@ tc_tensor_bytes(const struct tc_tensor *t)
 bool
 tc_tensor_is_plain(const struct tc_tensor *t)
 {
-	return t->residual.bits == 0 && t->mask == TC_MASK_NONE && t->sparse == 0 && t->nops == 0;
+	return t->residual.bits == 0 && t->rank == 0 && t->mask == TC_MASK_NONE && t->sparse == 0 && t->nops == 0;
 }
 
 bool
@@ -149,7 +150,7 @@ tc_tensor_is_dense(const struct tc_tensor *t)
 bool
 tc_tensor_has_numbers(const struct tc_tensor *t)
 {
-	return t->format.encoding == TC_DENSE && t->residual.bits == 0 && t->sparse == 0 && t->nops == 0;
+	return t->format.encoding == TC_DENSE && t->residual.bits == 0 && t->rank == 0 && t->sparse == 0 && t->nops == 0;
 }
 
 const struct tc_part *
@@ -170,12 +171,6 @@ tc_format_row_groups(const struct tc_format *f, size_t cols)
 }
 
 size_t
-tc_format_groups(const struct tc_format *f, size_t rows, size_t cols)
-{
-	return f->group == TC_GROUP_TENSOR ? 1 : rows * tc_format_row_groups(f, cols);
-}
-
-size_t
 tc_format_book_bytes(const struct tc_format *f)
 {
 	return ((size_t)f->stages * (size_t)f->vector * sizeof(uint16_t)) << f->bits;
@@ -183,12 +178,33 @@ tc_format_book_bytes(const struct tc_format *f)
 
 /* ---- layout ---- */
 
-/* Names of parts, of a tensor's format and of its residual. */
-enum part_name { CODES, SCALES, ZEROS, CODEBOOK, LEVELS, STEPS, PART_NAMES };
-static const char *const part_names[2][PART_NAMES] = {
-	{ "codes", "scales", "zeros", "codebook", "levels", "scale_steps" },
-	{ "residual_codes", "residual_scales", "residual_zeros", "residual_codebook", "residual_levels", "residual_scale_steps" },
+/* What a tensor has a format for, and the names of its parts. */
+enum layer_of { MAIN, RESIDUAL, LEFT, RIGHT, LAYERS };
+enum part_name { DATA, CODES, SCALES, ZEROS, CODEBOOK, LEVELS, STEPS, PART_NAMES };
+static const char *const part_names[LAYERS][PART_NAMES] = {
+	{ "data", "codes", "scales", "zeros", "codebook", "levels", "scale_steps" },
+	{ "residual_data", "residual_codes", "residual_scales", "residual_zeros", "residual_codebook", "residual_levels", "residual_scale_steps" },
+	{ "u_data", "u_codes", "u_scales", "u_zeros", "u_codebook", "u_levels", "u_scale_steps" },
+	{ "v_data", "v_codes", "v_scales", "v_zeros", "v_codebook", "v_levels", "v_scale_steps" },
 };
+
+static const struct tc_format *
+format_of(const struct tc_tensor *t, enum layer_of layer)
+{
+	return layer == MAIN ? &t->format : layer == RESIDUAL ? &t->residual : &t->factor;
+}
+
+static size_t
+rows_of(const struct tc_tensor *t, enum layer_of layer)
+{
+	return layer == RIGHT ? t->rank : tc_tensor_rows(t);
+}
+
+static size_t
+cols_of(const struct tc_tensor *t, enum layer_of layer)
+{
+	return layer == LEFT ? t->rank : tc_tensor_cols(t);
+}
 
 static void
 add_part(struct tc_tensor *t, const char *name, size_t size_bytes)
@@ -219,26 +235,29 @@ row_bytes(const struct tc_format *f, size_t cols, size_t *bytes)
 }
 
 static bool
-codes_bytes(const struct tc_tensor *t, const struct tc_format *f, size_t *bytes)
+codes_bytes(const struct tc_tensor *t, enum layer_of layer, size_t *bytes)
 {
-	if (t->mask == TC_MASK_NONE)
-		return row_bytes(f, tc_tensor_cols(t), bytes) && !tc_mul_over(tc_tensor_rows(t), *bytes, bytes);
+	const struct tc_format *f = format_of(t, layer);
+
+	if (t->mask == TC_MASK_NONE || layer >= LEFT)
+		return row_bytes(f, cols_of(t, layer), bytes) && !tc_mul_over(rows_of(t, layer), *bytes, bytes);
 	*bytes = tc_packed_bytes(t->stored, f->bits); /* of at most as many as t has elements */
 	return true;
 }
 
 /* Codes and scales, and what the encoding has beside them. */
 static int
-layout_packed(struct tc_tensor *t, const struct tc_format *f, bool own_book, struct tc_err *err)
+layout_packed(struct tc_tensor *t, enum layer_of layer, bool own_book, struct tc_err *err)
 {
-	size_t rows = tc_tensor_rows(t), cols = tc_tensor_cols(t), groups, codes, scales;
-	const char *const *name = part_names[f != &t->format];
+	size_t rows = rows_of(t, layer), cols = cols_of(t, layer), groups, codes, scales;
+	const struct tc_format *f = format_of(t, layer);
+	const char *const *name = part_names[layer];
 
 	if (!good_format(f))
 		return tc_fail(err, TC_DATA, "%s: a bad packed format", t->name);
 	groups = f->group == TC_GROUP_TENSOR ? 1 : tc_format_row_groups(f, cols);
 	if ((f->group != TC_GROUP_TENSOR && tc_mul_over(rows, groups, &groups)) ||
-	    !codes_bytes(t, f, &codes) ||
+	    !codes_bytes(t, layer, &codes) ||
 	    tc_mul_over(groups, tc_dtypes[f->dtype].size_bytes, &scales))
 		return tc_fail(err, TC_DATA, "%s: its shape is too large", t->name);
 	add_part(t, name[CODES], codes);
@@ -262,6 +281,36 @@ layout_packed(struct tc_tensor *t, const struct tc_format *f, bool own_book, str
 	return 0;
 }
 
+static bool
+is_dense_type(enum tc_dtype dtype)
+{
+	return dtype == TC_F32 || dtype == TC_F16 || dtype == TC_BF16;
+}
+
+/* Where a tensor stores nothing else, its factors must be there. */
+static int
+layout_factors(struct tc_tensor *t, struct tc_err *err)
+{
+	const struct tc_format *f = &t->factor;
+
+	if (t->rank == 0 && t->format.encoding != TC_NONE)
+		return 0;
+	if (t->ndim != 2 || t->rank == 0 || t->rank > tc_min(t->shape[0], t->shape[1]))
+		return tc_fail(err, TC_DATA, "%s: factors of rank %llu", t->name, (unsigned long long)t->rank);
+	if (t->format.encoding == TC_NONE && t->residual.bits)
+		return tc_fail(err, TC_DATA, "%s: a residual of nothing", t->name);
+	if (f->encoding != TC_DENSE && f->encoding != TC_UNIFORM && f->encoding != TC_CODEBOOK)
+		return tc_fail(err, TC_DATA, "%s: factors must be dense, uniform or codebook", t->name);
+	if (f->encoding == TC_DENSE && !is_dense_type(f->dtype))
+		return tc_fail(err, TC_DATA, "%s: a factor's type must be f32, f16 or bf16", t->name);
+	for (enum layer_of layer = LEFT; layer <= RIGHT; layer++)
+		if (f->encoding == TC_DENSE)
+			add_part(t, part_names[layer][DATA], rows_of(t, layer) * cols_of(t, layer) * tc_dtypes[f->dtype].size_bytes);
+		else if (layout_packed(t, layer, true, err) < 0)
+			return -1;
+	return 0;
+}
+
 static size_t
 column_bytes(size_t cols)
 {
@@ -279,9 +328,11 @@ layout_rest(struct tc_tensor *t, struct tc_err *err)
 	if (t->residual.bits != 0) {
 		if (t->residual.encoding != TC_UNIFORM && t->residual.encoding != TC_CODEBOOK)
 			return tc_fail(err, TC_DATA, "%s: a residual must be uniform or codebook", t->name);
-		if (layout_packed(t, &t->residual, true, err) < 0)
+		if (layout_packed(t, RESIDUAL, true, err) < 0)
 			return -1;
 	}
+	if (layout_factors(t, err) < 0)
+		return -1;
 	if (t->sparse > 0) {
 		if (t->sparse > rows * cols)
 			return tc_fail(err, TC_DATA, "%s: more sparse numbers than it has weights", t->name);
@@ -317,18 +368,18 @@ tc_tensor_layout(struct tc_tensor *t, struct tc_err *err)
 		return tc_fail(err, TC_DATA, "%s: its shape is too large", t->name);
 	if (t->format.encoding >= TC_ENCODINGS)
 		return tc_fail(err, TC_DATA, "%s: an unknown encoding", t->name);
-	if (t->mask != TC_MASK_NONE && (t->mask >= TC_MASKS || t->format.encoding == TC_PRODUCT || t->stored > rows * cols))
+	if (t->mask != TC_MASK_NONE && (t->mask >= TC_MASKS || t->format.encoding == TC_PRODUCT ||
+	    t->format.encoding == TC_NONE || t->stored > rows * cols))
 		return tc_fail(err, TC_DATA, "%s: a mask that it cannot have", t->name);
 	if (t->book_of[0] && t->format.encoding != TC_PRODUCT)
 		return tc_fail(err, TC_DATA, "%s: uses another's codebook and is not a product", t->name);
-	if (t->format.encoding != TC_DENSE) {
-		if (layout_packed(t, &t->format, !t->book_of[0], err) < 0)
-			return -1;
-	} else {
-		if (t->format.dtype != TC_F32 && t->format.dtype != TC_F16 && t->format.dtype != TC_BF16)
+	if (t->format.encoding == TC_DENSE) {
+		if (!is_dense_type(t->format.dtype))
 			return tc_fail(err, TC_DATA, "%s: a weight's type must be f32, f16 or bf16", t->name);
 		n = t->mask == TC_MASK_NONE ? rows * cols : t->stored;
-		add_part(t, "data", n * tc_dtypes[t->format.dtype].size_bytes);
+		add_part(t, part_names[MAIN][DATA], n * tc_dtypes[t->format.dtype].size_bytes);
+	} else if (t->format.encoding != TC_NONE && layout_packed(t, MAIN, !t->book_of[0], err) < 0) {
+		return -1;
 	}
 	return layout_rest(t, err);
 }
@@ -338,6 +389,8 @@ tc_tensor_make_dense(struct tc_tensor *t, enum tc_dtype dtype, struct tc_err *er
 {
 	t->format = (struct tc_format){ .encoding = TC_DENSE, .dtype = dtype };
 	t->residual = (struct tc_format){0};
+	t->rank = 0;
+	t->factor = (struct tc_format){0};
 	t->mask = TC_MASK_NONE;
 	t->stored = 0;
 	t->sparse = 0;
@@ -485,12 +538,14 @@ part_dtype(const struct tc_tensor *t, const char *name)
 	enum part_name n = PART_NAMES;
 
 	for (int i = 0; i < PART_NAMES; i++)
-		for (int residual = 0; residual < 2; residual++)
-			if (strcmp(name, part_names[residual][i]) == 0) {
+		for (enum layer_of layer = 0; layer < LAYERS; layer++)
+			if (strcmp(name, part_names[layer][i]) == 0) {
 				n = (enum part_name)i;
-				f = residual ? &t->residual : f;
+				f = format_of(t, layer);
 			}
 	switch (n) {
+	case DATA:
+		return (int)f->dtype;
 	case CODES:
 		return -1;
 	case ZEROS:
@@ -505,8 +560,6 @@ part_dtype(const struct tc_tensor *t, const char *name)
 	default:
 		break;
 	}
-	if (strcmp(name, "data") == 0)
-		return (int)f->dtype;
 	return strcmp(name, "sparse_values") == 0 || strcmp(name, "input_scale") == 0 ? (int)TC_F16 : -1;
 }
 
@@ -629,7 +682,7 @@ data_of(const struct tc_tensor *t, const char *name)
 static struct layer
 layer_of(const struct tc_tensor *t, bool residual)
 {
-	const char *const *name = part_names[residual];
+	const char *const *name = part_names[residual ? RESIDUAL : MAIN];
 	struct layer l = { residual ? &t->residual : &t->format, data_of(t, name[CODES]), data_of(t, name[SCALES]),
 		data_of(t, name[ZEROS]), data_of(t, name[CODEBOOK]), data_of(t, name[LEVELS]), data_of(t, name[STEPS]) };
 
@@ -641,7 +694,7 @@ layer_of(const struct tc_tensor *t, bool residual)
 const uint16_t *
 tc_tensor_book(const struct tc_tensor *t)
 {
-	return t->book_of[0] ? t->book : data_of(t, part_names[0][CODEBOOK]);
+	return t->book_of[0] ? t->book : data_of(t, part_names[MAIN][CODEBOOK]);
 }
 
 static float
@@ -865,7 +918,9 @@ read_masked_row(const struct tc_tensor *t, size_t row, size_t start, float *out)
 static void
 read_row(const struct tc_tensor *t, const struct layer *l, size_t row, size_t start, float *out)
 {
-	if (t->format.encoding == TC_PRODUCT)
+	if (t->format.encoding == TC_NONE)
+		memset(out, 0, tc_tensor_cols(t) * sizeof(*out));
+	else if (t->format.encoding == TC_PRODUCT)
 		read_product_row(&l[0], row, tc_tensor_cols(t), out);
 	else if (t->format.encoding != TC_DENSE)
 		read_packed_row(t, &l[0], row, start, false, out);
@@ -891,6 +946,23 @@ tc_tensor_read_bulk(const struct tc_tensor *t, size_t row0, size_t nrows, float 
 			start = tc_mask_start(t, row0 + r);
 		read_row(t, layer, row0 + r, start, out + r * cols);
 	}
+}
+
+void
+tc_tensor_read_piece(const struct tc_tensor *t, size_t row, size_t c, size_t n, float *out)
+{
+	struct layer l = layer_of(t, false);
+	size_t cols = tc_tensor_cols(t), size = tc_dtypes[t->format.dtype].size_bytes;
+	struct codes_row r = { .l = &l, .row = row, .cols = cols };
+	uint8_t codes[TC_PIECE_MAX];
+
+	assert(tc_tensor_is_plain(t) && n <= TC_PIECE_MAX && c % 8 == 0);
+	if (t->format.encoding == TC_DENSE) {
+		tc_f32_from(t->format.dtype, (const char *)t->part[0].data + (row * cols + c) * size, n, out);
+		return;
+	}
+	read_codes(&r, c, n, NULL, codes);
+	read_groups(&l, row, cols, c, n, codes, out);
 }
 
 size_t
@@ -947,6 +1019,8 @@ tc_tensor_read_stored(const struct tc_tensor *t, size_t row0, size_t nrows, floa
 	size_t cols = tc_tensor_cols(t), i = 0;
 
 	tc_tensor_read_bulk(t, row0, nrows, out);
+	if (t->rank)
+		tc_factors_add(t, row0, nrows, out);
 	if (t->sparse == 0)
 		return;
 	i = tc_tensor_sparse_before(t, row0);

@@ -41,13 +41,20 @@
  *   "scale_steps"  f32 [ceil(groups / TC_SCALE_BLOCK)][2]: least and step;
  * the scale of code c is least + step * c, in f32.
  *
+ *   none      nothing is stored and the weight is 0, but for what follows; only
+ *             of a tensor with factors
+ *
  * To these numbers a tensor may add a residual, of a packed format of its own
- * (parts "residual_codes", ...), and a few sparse ones: "sparse_counts" (u16 a
- * row), "sparse_columns" (u16, u32 where there are more than 65536; ascending in
- * a row) and "sparse_values" (f16).  Sums are in f32, in this order.
+ * (parts "residual_codes", ...); the product of two factors (factors.h), u
+ * [rows][rank] and v [rank][cols], both of the same format, dense, uniform or
+ * codebook (parts "u_data" and "v_data", or "u_codes", ...); and a few sparse
+ * ones: "sparse_counts" (u16 a row), "sparse_columns" (u16, u32 where there are
+ * more than 65536; ascending in a row) and "sparse_values" (f16).  Sums are in
+ * f32, in this order, u_ik v_kj one after another, each rounded, from k = 0 on.
  *
  * Of a tensor with a mask (mask.h) the codes or numbers are those of the weights
- * that the mask names, the others are 0; a product has none.
+ * that the mask names, the others are 0; a product has none.  It is not of the
+ * factors' product.
  *
  * Where a tensor has input ops, all this is the matrix that multiplies their
  * result. */
@@ -99,7 +106,7 @@ int tc_site_find(const char *name, size_t len);
 /* The site that a role reads; -1 for norms and embeddings. */
 int tc_role_site(enum tc_role role);
 
-enum tc_encoding { TC_DENSE, TC_UNIFORM, TC_CODEBOOK, TC_LEVELS, TC_PRODUCT, TC_ENCODINGS };
+enum tc_encoding { TC_DENSE, TC_UNIFORM, TC_CODEBOOK, TC_LEVELS, TC_PRODUCT, TC_NONE, TC_ENCODINGS };
 extern const char *const tc_encoding_names[TC_ENCODINGS]; /* "dense", "uniform", ... */
 enum tc_zero { TC_ZERO_NONE, TC_ZERO_INT, TC_ZERO_MIN, TC_ZEROS };
 extern const char *const tc_zero_names[TC_ZEROS]; /* "none", "int", "min" */
@@ -138,7 +145,7 @@ extern const char *const tc_input_op_names[TC_OPS]; /* "scale", "hadamard" */
 
 #define TC_NAME_MAX 256 /* bytes of a tensor's name, NUL included */
 #define TC_DIMS_MAX 4
-#define TC_PARTS_MAX 16
+#define TC_PARTS_MAX 24
 
 struct tc_part {
 	const char *name;  /* "data", "codes", ...: a static string */
@@ -155,6 +162,8 @@ struct tc_tensor {
 	uint64_t shape[TC_DIMS_MAX];
 	struct tc_format format;
 	struct tc_format residual;  /* bits 0: none */
+	uint64_t rank;              /* of the factors; 0: none */
+	struct tc_format factor;    /* of both */
 	enum tc_mask mask;
 	uint64_t stored;            /* weights that the mask names */
 	uint64_t sparse;            /* numbers held apart */
@@ -192,9 +201,8 @@ const struct tc_part *tc_tensor_part(const struct tc_tensor *t, const char *name
 const uint16_t *tc_tensor_book(const struct tc_tensor *t);
 size_t tc_format_book_bytes(const struct tc_format *f);
 
-/* How many groups a row has, and the tensor. */
+/* How many groups a row has. */
 size_t tc_format_row_groups(const struct tc_format *f, size_t cols);
-size_t tc_format_groups(const struct tc_format *f, size_t rows, size_t cols);
 /* The scale of group i of t's format. */
 float tc_tensor_scale(const struct tc_tensor *t, size_t i);
 
@@ -203,8 +211,12 @@ float tc_tensor_scale(const struct tc_tensor *t, size_t i);
 void tc_tensor_read_rows(const struct tc_tensor *t, size_t row0, size_t nrows, float *out);
 /* The same of the matrix that the result of its input ops is multiplied by. */
 void tc_tensor_read_stored(const struct tc_tensor *t, size_t row0, size_t nrows, float *out);
-/* That without its sparse numbers. */
+/* That without its sparse numbers and its factors. */
 void tc_tensor_read_bulk(const struct tc_tensor *t, size_t row0, size_t nrows, float *out);
+/* Columns c .. c+n-1 of a row of a tensor that is dense, uniform or codebook, and
+ * nothing beside; c is a multiple of 8, n at most TC_PIECE_MAX. */
+#define TC_PIECE_MAX 512
+void tc_tensor_read_piece(const struct tc_tensor *t, size_t row, size_t c, size_t n, float *out);
 
 /* A row's codes, of the format or the residual, of all cols inputs: 0 where a
  * mask names none.  start: tc_mask_start(), or anything without a mask.  Returns

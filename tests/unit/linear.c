@@ -10,6 +10,7 @@
 #include "model/linear.h"
 #include "mask.h"
 #include "tap.h"
+#include "tensor/factors.h"
 
 enum { OUT = 75, ROWS = 20, IN_MOST = 272 };
 /* More weights than are widened for many rows. */
@@ -55,8 +56,6 @@ random_sparse(struct tc_tensor *t)
 static struct tc_tensor
 random_like(struct tc_tensor t, size_t out, size_t in)
 {
-	struct tc_format f = t.format;
-
 	strcpy(t.name, "w");
 	t.role = TC_ROLE_Q;
 	t.ndim = 2;
@@ -66,9 +65,11 @@ random_like(struct tc_tensor t, size_t out, size_t in)
 		exit(1);
 	for (int i = 0; i < t.nparts; i++) {
 		unsigned char *p = malloc(t.part[i].size_bytes + sizeof(float));
-		size_t size = tc_dtypes[f.dtype].size_bytes, bytes = t.part[i].size_bytes;
 		const char *name = t.part[i].name;
+		struct tc_format f = tc_part_is_factor(name) ? t.factor : t.format;
+		size_t size = tc_dtypes[f.dtype].size_bytes, bytes = t.part[i].size_bytes;
 
+		name += tc_part_is_factor(name) ? 2 : 0;
 		for (size_t b = 0; b < bytes; b++)
 			p[b] = (unsigned char)tc_rng_below(&rng, 256);
 		if (strcmp(name, "data") == 0)
@@ -179,6 +180,7 @@ test_share(const struct tc_tensor *like, double share, const char *name, struct 
 		struct tc_kept kept = {0};
 		float x[ROWS * IN_MOST], *many, *y;
 
+		t.rank = tc_min(t.rank, ins[k]);
 		for (int i = 0; i < t.nops; i++)   /* the largest transform that fits */
 			t.op[i].block = t.op[i].kind == TC_OP_HADAMARD ? ins[k] & -ins[k] : 0;
 		t = random_like(t, OUT, ins[k]);
@@ -210,6 +212,31 @@ static void
 test_like(const struct tc_tensor *like, const char *name, struct tc_pool *pool)
 {
 	test_share(like, 1, name, pool);
+}
+
+/* Of every rank up to three panels, and beside every kind of format. */
+static void
+test_factors(struct tc_pool *pool)
+{
+	const struct tc_format none = { .encoding = TC_NONE }, f16 = { .dtype = TC_F16 }, bf16 = { .dtype = TC_BF16 }, f32 = { .dtype = TC_F32 };
+	const struct tc_format f4 = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 32, .zero = TC_ZERO_INT };
+	const struct tc_format f3 = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 3, .group = 5, .zero = TC_ZERO_MIN };
+	const struct tc_format book = { .encoding = TC_CODEBOOK, .dtype = TC_F32, .bits = 3, .group = TC_GROUP_ROW };
+	const struct tc_format levels = { .encoding = TC_LEVELS, .dtype = TC_F16, .bits = 3, .group = TC_GROUP_ROW };
+	const struct tc_format *factor[] = { &f32, &f16, &bf16, &f4, &f3, &book };
+	char name[64];
+
+	for (size_t i = 0; i < sizeof(factor) / sizeof(factor[0]); i++) {
+		struct tc_tensor like[] = { { .format = none }, { .format = bf16 }, { .format = f4, .sparse = 9 }, { .format = levels },
+			{ .format = none, .sparse = 9, .nops = 1, .op[0].kind = TC_OP_SCALE } };
+
+		for (size_t k = 0; k < sizeof(like) / sizeof(like[0]); k++) {
+			like[k].rank = 1 + (13 * i + 29 * k) % OUT;   /* or as many as there are inputs */
+			like[k].factor = *factor[i];
+			snprintf(name, sizeof(name), "factors of format %zu beside %s", i, tc_encoding_names[like[k].format.encoding]);
+			test_like(&like[k], name, pool);
+		}
+	}
 }
 
 /* A matrix too large to be widened is held otherwise for many rows. */
@@ -411,6 +438,7 @@ test_more(struct tc_pool *pool)
 	test_like(&(struct tc_tensor){ .format = stages }, "a product of two stages, vectors of 5, groups of 32", pool);
 	test_like(&(struct tc_tensor){ .format = product, .residual = f2 }, "a product and a residual", pool);
 	test_like(&(struct tc_tensor){ .format = f4, .residual = f2, .sparse = 31 }, "two formats and sparse numbers", pool);
+	test_factors(pool);
 	test_like(&(struct tc_tensor){ .format = f4, .sparse = 31 }, "4 bits and sparse numbers", pool);
 	test_like(&(struct tc_tensor){ .format.dtype = TC_BF16, .sparse = 31 }, "bf16 and sparse numbers", pool);
 	test_like(&(struct tc_tensor){ .format = f4, .nops = 1, .op = { rotated } }, "4 bits, rotated", pool);

@@ -765,6 +765,37 @@ test_masked_tensor(void)
 	tc_kept_free(&k);
 }
 
+/* A tensor that is nothing but factors. */
+static void
+test_factored_tensor(void)
+{
+	struct tc_record r = { .kind = TC_KIND_TENSOR, .critical = true }, back;
+	struct tc_tensor *t = &r.u.tensor, *got = &back.u.tensor;
+	struct tc_source *s;
+	struct tc_buf b;
+	int fd;
+
+	*t = (struct tc_tensor){ .name = "model.q", .role = TC_ROLE_Q, .ndim = 2, .shape = { 6, 64 }, .format.encoding = TC_NONE,
+		.rank = 3, .factor = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 32, .zero = TC_ZERO_INT } };
+	must(tc_tensor_layout(t, &err));
+	for (int i = 0; i < t->nparts; i++)
+		t->part[i].data = bytes + 7 * i;
+	b = stream_of(&r, 1);
+	fd = memory_file(b.p, b.n);
+	must(tc_reader_open_file(&s, path_of(fd), &err));
+	must(tc_source_next(s, &back, &err));
+	ok(got->rank == 3 && got->format.encoding == TC_NONE && memcmp(&got->factor, &t->factor, sizeof(t->factor)) == 0 &&
+	    got->nparts == 6 && tc_tensor_bytes(got) == tc_tensor_bytes(t) &&
+	    memcmp(got->part[5].data, t->part[5].data, t->part[5].size_bytes) == 0, "factors come back");
+	tc_source_close(s);
+	close(fd);
+	tc_buf_free(&b);
+	refused_word(&r, "rank\x03", "rank\x02", "part \"u_codes\" of 12 bytes", "a rank less");
+	refused_word(&r, "rank\x03", "rank\x07", "factors of rank 7", "a rank above the rows");
+	refused_word(&r, "\xa4rank", "\xa4rang", "factors of rank 0", "nothing at all");
+	refused_word(&r, "factor", "fbctor", "\"factor\" is missing", "factors of no format");
+}
+
 /* A codebook that a tensor brings serves those that come after it. */
 static void
 test_shared_codebook(void)
@@ -946,6 +977,7 @@ main(int argc, char **argv)
 	test_wrong_fisher();
 	test_whole_tensor();
 	test_masked_tensor();
+	test_factored_tensor();
 	test_shared_codebook();
 	test_wrong_streams(&b);
 	test_abort();

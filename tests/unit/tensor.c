@@ -496,6 +496,53 @@ test_fine_scales(void)
 	ok(right, "least + step * code is the scale");
 }
 
+/* Of a rank and columns that are no whole tile: sums in the order of the rank. */
+static void
+test_factors(void)
+{
+	enum { ROWS = 70, COLS = 520, RANK = 67 };
+	static float u[ROWS * RANK], v[RANK * COLS], x[ROWS * COLS], row[COLS];
+	static uint16_t data[ROWS * COLS];
+	struct tc_tensor t = matrix(ROWS, COLS, (struct tc_format){ .dtype = TC_BF16 });
+	char words[TC_TENSOR_CHARS];
+	int right = 1;
+
+	t.rank = RANK;
+	t.factor = (struct tc_format){ .dtype = TC_F32 };
+	if (!ok(tc_tensor_layout(&t, &err) == 0 && t.nparts == 3 && strcmp(t.part[1].name, "u_data") == 0 &&
+	    strcmp(t.part[2].name, "v_data") == 0 && t.part[2].size_bytes == sizeof(v), "layout of a format and factors"))
+		return;
+	for (size_t i = 0; i < ROWS * COLS; i++)
+		data[i] = tc_bf16_from_f32((float)(i % 13) - 6);
+	for (size_t i = 0; i < ROWS * RANK; i++)
+		u[i] = (float)(i % 7) / 3;
+	for (size_t i = 0; i < RANK * COLS; i++)
+		v[i] = (float)(i % 11) / 7 - 0.5f;
+	t.part[0].data = data;
+	t.part[1].data = u;
+	t.part[2].data = v;
+	tc_tensor_read_rows(&t, 0, ROWS, x);
+	for (size_t i = 0; i < ROWS; i++)
+		for (size_t j = 0; j < COLS; j++) {
+			float sum = tc_f32_from_bf16(data[i * COLS + j]);
+
+			for (size_t k = 0; k < RANK; k++)
+				sum += u[i * RANK + k] * v[k * COLS + j];
+			right &= sum == x[i * COLS + j];
+		}
+	ok(right, "a format and the product of its factors");
+	tc_tensor_read_bulk(&t, 1, 1, row);
+	ok(row[0] == tc_f32_from_bf16(data[COLS]), "... which is not in bulk");
+	tc_tensor_read_rows(&t, 66, 1, row);
+	ok(memcmp(row, x + 66 * COLS, sizeof(row)) == 0, "a row alone");
+	ok(!tc_tensor_is_dense(&t) && !tc_tensor_has_numbers(&t), "is no plain tensor");
+	tc_tensor_describe(&t, words);
+	ok(strcmp(words, "bf16 + rank 67 f32") == 0, "%s", words);
+	v[5] = NAN;
+	ok(tc_tensor_check_finite(&t, &err) == -1 && strstr(err.msg, "v_data 5"), "%s", err.msg);
+	ok(tc_tensor_make_dense(&t, TC_F32, &err) == 0 && t.rank == 0, "made dense");
+}
+
 /* A format, a residual and some numbers apart. */
 static void
 test_sum(void)
@@ -662,6 +709,26 @@ test_more_refusals(void)
 	ok(refuses(t), "twice");
 	t = matrix(4, 12, (struct tc_format){ .encoding = TC_LEVELS, .dtype = TC_U8, .bits = 4 });
 	ok(refuses(t), "levels of 8 bits");
+	t = matrix(4, 12, (struct tc_format){ .encoding = TC_NONE });
+	ok(refuses(t), "nothing at all");
+	t.rank = 4;
+	ok(!refuses(t), "factors alone");
+	t.rank = 5;
+	ok(refuses(t), "a rank above the rows");
+	t.rank = 4;
+	t.factor = product;
+	ok(refuses(t), "factors that are products");
+	t.factor = (struct tc_format){ .dtype = TC_U8 };
+	ok(refuses(t), "factors of bytes");
+	t.factor.dtype = TC_F16;
+	t.residual = uniform(4, 4, TC_ZERO_NONE, TC_F16);
+	ok(refuses(t), "a residual of nothing");
+	t.format = t.residual;
+	ok(!refuses(t), "of something, and factors");
+	t.residual = (struct tc_format){0};
+	t.format = (struct tc_format){ .encoding = TC_NONE };
+	t.mask = TC_MASK_BITS;
+	ok(refuses(t), "a mask of nothing");
 }
 
 int
@@ -683,6 +750,7 @@ main(void)
 	test_product();
 	test_fine_scales();
 	test_sum();
+	test_factors();
 	test_input_ops();
 	test_rows_with_ops();
 	test_more_refusals();
