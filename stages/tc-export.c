@@ -15,6 +15,7 @@
 
 #include "base/io.h"
 #include "cli/cli.h"
+#include "cli/plan.h"
 #include "file/safetensors.h"
 #include "model/config.h"
 
@@ -445,6 +446,9 @@ take(struct export *x, const struct tc_record *r, struct tc_err *err)
 {
 	switch (r->kind) {
 	case TC_KIND_FILE:
+		/* A plan is of the stages before, no part of a checkpoint. */
+		if (tc_plan_is_record(r))
+			return 0;
 		return write_file(x, r->u.file.name, r->part[0].data, r->part[0].size_bytes, err);
 	case TC_KIND_TENSOR:
 		return take_tensor(x, &r->u.tensor, err);

@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/errors_file.h"
 #include "cli/group.h"
+#include "cli/plan.h"
 #include "cli/select.h"
 #include "cli/spill.h"
 #include "cli/stats_file.h"
@@ -23,8 +24,20 @@ enum { DEFAULT_BITS = 4, DEFAULT_GROUP = 128, PQ_BITS = 8, PQ_VECTOR = 8, RESIDU
 
 /* What happens to the embedding or the head. */
 struct edge {
-	bool quantize;
+	bool given, quantize;
+	bool planned;  /* a plan says it */
 	int bits;      /* 0: as the linear layers */
+};
+
+/* How tensors are quantized: as the options ask for all of them, or as a plan for
+ * one. */
+struct how {
+	const char *method;
+	int64_t bits;                   /* TC_UNSET, TC_GROUP_UNSET: the method's, once derived */
+	uint64_t group;
+	const struct tc_quantizer *quantizer;
+	const struct tc_quantizer *grids; /* whose, on which the quantizer rounds, or itself */
+	struct tc_quant_options quant, edge_quant;
 };
 
 /* Weights held in f16. */
@@ -52,11 +65,11 @@ struct args {
 	int64_t residual;
 	const char *errors;
 	struct tc_stats_file stats;
+	struct tc_plan_option alloc;
 	/* derived */
 	struct tc_compose compose;
-	const struct tc_quantizer *quantizer;
-	const struct tc_quantizer *grids; /* whose, on which the quantizer rounds, or itself */
-	struct tc_quant_options quant, edge_quant;
+	struct how one, *how;       /* how: [nhow], of each row of the plan, or `one` */
+	size_t nhow;
 	struct tc_pq_book books[TC_ROLES]; /* by role, or the first for all */
 	struct tc_hold hold;        /* every record, where they are looked at first */
 	struct tc_measures measures;
@@ -74,11 +87,11 @@ parse_edge(const char *value, void *field, struct tc_err *err)
 	struct edge *e = field;
 
 	if (strcmp(value, "skip") == 0)
-		*e = (struct edge){0};
+		*e = (struct edge){ .given = true };
 	else if (strcmp(value, "same") == 0)
-		*e = (struct edge){ .quantize = true };
+		*e = (struct edge){ .given = true, .quantize = true };
 	else if (value[0] >= '1' && value[0] <= '8' && !value[1])
-		*e = (struct edge){ .quantize = true, .bits = value[0] - '0' };
+		*e = (struct edge){ .given = true, .quantize = true, .bits = value[0] - '0' };
 	else
 		return tc_fail(err, TC_USAGE, "%s: must be skip, same, or 1 to 8", value);
 	return 0;
@@ -89,6 +102,8 @@ print_edge(const void *field, char *buf, size_t size)
 {
 	const struct edge *e = field;
 
+	if (e->planned)
+		return;
 	if (e->bits)
 		snprintf(buf, size, "%d", e->bits);
 	else
@@ -204,6 +219,8 @@ static const struct tc_option options[] = {
 	  .help = "write what error each tensor is left with, as JSON" },
 	{ .name = "stats", .type = TC_OPT_CALL, .offset = FIELD(stats), .arg = "FILE", .parse = tc_stats_file_parse, .print = tc_stats_file_print,
 	  .help = "a stream whose statistics stand in for those of MODEL" },
+	{ .name = "alloc", .type = TC_OPT_CALL, .offset = FIELD(alloc), .arg = "PLAN", .parse = tc_plan_option_parse,
+	  .print = tc_plan_option_print, .help = "obey this plan of tc-alloc (default the stream's, if it carries one)" },
 	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
 	  .min = 1 << 20, .max = 0x1p62, .help = "most bytes of hidden states in memory, K M G T may follow" },
 	{ .type = TC_OPT_END }
@@ -221,11 +238,11 @@ static const struct tc_stage stage = {
 
 /* GPTQ's symmetric grid is its authors', with all levels. */
 static enum tc_levels
-levels_of(const struct args *a)
+levels_of(const struct args *a, const struct how *h)
 {
 	if (a->levels)
 		return strcmp(a->levels, "full") == 0 ? TC_LEVELS_FULL : TC_LEVELS_ODD;
-	return a->quantizer->needs == TC_NEEDS_HESSIAN ? TC_LEVELS_FULL : TC_LEVELS_ODD;
+	return h->quantizer->needs == TC_NEEDS_HESSIAN ? TC_LEVELS_FULL : TC_LEVELS_ODD;
 }
 
 static enum tc_weights
@@ -240,67 +257,96 @@ weights_of(const struct args *a)
 static int
 check_bits(const struct tc_quantizer *q, const char *option, int64_t bits, struct tc_err *err)
 {
-	if (bits >= q->bits_min && bits <= q->bits_max)
-		return 0;
-	if (q->bits_min == q->bits_max)
-		return tc_fail(err, TC_USAGE, "%s: %s has %d bits", option, q->name, q->bits_min);
-	return tc_fail(err, TC_USAGE, "%s: %s has %d to %d bits", option, q->name, q->bits_min, q->bits_max);
+	return tc_choice_check(q, (int)bits, err) == 0 ? 0 : tc_err_at(err, "%s", option);
 }
 
 /* What bounds the bits and the zeros of the layers in blocks: gptq stores
  * what its grids are. */
 static const struct tc_quantizer *
-coded(const struct args *a)
+coded(const struct how *h)
 {
-	return a->quantizer->needs == TC_NEEDS_HESSIAN ? a->grids : a->quantizer;
+	return h->quantizer->needs == TC_NEEDS_HESSIAN ? h->grids : h->quantizer;
 }
 
-/* What was not asked for is the method's; the provenance says it. */
-static int
-derive_defaults(struct args *a, struct tc_err *err)
+static bool
+uses_hessian(const struct how *h)
 {
-	const struct tc_quantizer *q = coded(a);
-	bool vectors = q->needs == TC_NEEDS_VECTORS;
-	int bits = vectors ? PQ_BITS : DEFAULT_BITS;
-
-	if (!vectors && (a->vector != TC_UNSET || a->codebooks != TC_UNSET || a->book))
-		return tc_fail(err, TC_USAGE, "--vector, --codebooks and --book go with --method pq");
-	if (a->group == TC_GROUP_UNSET)
-		a->group = vectors ? TC_GROUP_TENSOR : DEFAULT_GROUP;
-	if (a->bits == TC_UNSET)
-		a->bits = bits < q->bits_min ? q->bits_min : bits > q->bits_max ? q->bits_max : bits;
-	if (vectors && a->vector == TC_UNSET)
-		a->vector = PQ_VECTOR;
-	if (vectors && a->codebooks == TC_UNSET)
-		a->codebooks = 1;
-	if (vectors && !a->book)
-		a->book = "tensor";
-	return tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err);
+	return h->quantizer->needs == TC_NEEDS_HESSIAN;
 }
 
-static int
-derive_bits(const struct args *a, struct tc_err *err)
+static bool
+uses_magnitudes(const struct how *h)
 {
-	if (check_bits(coded(a), "bits", a->bits, err) < 0 ||
-	    (a->embed.bits && check_bits(a->grids, "embed", a->embed.bits, err) < 0) ||
-	    (a->head.bits && check_bits(a->grids, "head", a->head.bits, err) < 0))
-		return -1;
-	return 0;
+	return h->quantizer->needs == TC_NEEDS_MAGNITUDES;
+}
+
+static bool
+uses_vectors(const struct how *h)
+{
+	return coded(h)->needs == TC_NEEDS_VECTORS;
+}
+
+static bool
+uses_statistics(const struct how *h)
+{
+	return h->quantizer->needs != TC_NEEDS_NOTHING;
+}
+
+static bool
+rounds_to_nearest(const struct how *h)
+{
+	return strcmp(coded(h)->name, "rtn") == 0;
+}
+
+static bool
+learns_levels(const struct how *h)
+{
+	return strcmp(h->quantizer->name, "lloyd") == 0;
+}
+
+static bool
+weighs(const struct how *h)
+{
+	return h->grids->weighs;
+}
+
+static bool
+some(const struct args *a, bool (*is)(const struct how *h))
+{
+	for (size_t i = 0; i < a->nhow; i++)
+		if (is(&a->how[i]))
+			return true;
+	return false;
+}
+
+/* What was not asked for is the method's. */
+static void
+derive_defaults(const struct args *a, struct how *h)
+{
+	const struct tc_quantizer *q = coded(h);
+	int bits = uses_vectors(h) ? PQ_BITS : DEFAULT_BITS;
+
+	if (a->per && strcmp(a->per, "row") == 0 && learns_levels(h))
+		h->group = TC_GROUP_ROW;
+	if (h->group == TC_GROUP_UNSET)
+		h->group = uses_vectors(h) ? TC_GROUP_TENSOR : DEFAULT_GROUP;
+	if (h->bits == TC_UNSET)
+		h->bits = bits < q->bits_min ? q->bits_min : bits > q->bits_max ? q->bits_max : bits;
 }
 
 /* Asked for, or the first that the method has of asymmetric and float minimum. */
 static int
-derive_zero(const struct args *a, enum tc_zero *zero, struct tc_err *err)
+derive_zero(const struct args *a, const struct how *h, enum tc_zero *zero, struct tc_err *err)
 {
 	static const char *const option[TC_ZEROS] = { "sym", "asym", "fmin" };
 	const bool asked[TC_ZEROS] = { a->sym, a->asym, a->fmin };
-	unsigned zeros = coded(a)->zeros;
+	unsigned zeros = coded(h)->zeros;
 
 	*zero = zeros == 1 << TC_ZERO_MIN ? TC_ZERO_MIN : TC_ZERO_INT;   /* a codebook has none */
 	for (int z = 0; z < TC_ZEROS; z++) {
 		if (asked[z] && !(zeros >> z & 1))
 			return tc_fail(err, TC_USAGE, "--%s does not go with --%s %s", option[z],
-			    coded(a) == a->quantizer ? "method" : "grid", coded(a)->name);
+			    coded(h) == h->quantizer ? "method" : "grid", coded(h)->name);
 		if (asked[z])
 			*zero = (enum tc_zero)z;
 	}
@@ -316,6 +362,8 @@ shares_books(const struct args *a)
 static int
 derive_compose(struct args *a, struct tc_err *err)
 {
+	uint64_t group = a->alloc.known ? TC_GROUP_ROW : a->one.group;
+
 	if (a->rotate && a->weights && strcmp(a->weights, "fisher") == 0)
 		return tc_fail(err, TC_USAGE, "--weights fisher: squared gradients are of weights before --rotate makes others of them");
 	if (shares_books(a) && (a->keep.top > 0 || a->keep.file || a->keep.super || !isnan(a->clip_z)))
@@ -331,7 +379,7 @@ derive_compose(struct args *a, struct tc_err *err)
 		.top = a->keep.top,
 		.spots = &a->keep.spots,
 		.residual = a->residual == TC_UNSET ? 0 : (int)a->residual,
-		.residual_group = a->group == TC_GROUP_ROW || a->group == TC_GROUP_TENSOR ? RESIDUAL_GROUP : a->group,
+		.residual_group = group == TC_GROUP_ROW || group == TC_GROUP_TENSOR ? RESIDUAL_GROUP : group,
 	};
 	a->measures.compose = &a->compose;
 	return 0;
@@ -339,16 +387,14 @@ derive_compose(struct args *a, struct tc_err *err)
 
 /* What has levels of its own. */
 static int
-derive_per(struct args *a, struct tc_err *err)
+check_per(const struct args *a, struct tc_err *err)
 {
 	if (!a->per)
 		return 0;
-	if (strcmp(a->method, "lloyd") != 0)
+	if (!some(a, learns_levels))
 		return tc_fail(err, TC_USAGE, "--per goes with --method lloyd");
 	if (strcmp(a->per, "row") == 0 && a->group != TC_GROUP_UNSET && a->group != TC_GROUP_ROW)
 		return tc_fail(err, TC_USAGE, "--per row is a group of its own: not with --group");
-	if (strcmp(a->per, "row") == 0)
-		a->group = TC_GROUP_ROW;
 	if (strcmp(a->per, "group") == 0 && a->group == TC_GROUP_TENSOR)
 		return tc_fail(err, TC_USAGE, "--per group: the groups are those of rows, or --per tensor");
 	if (strcmp(a->per, "tensor") != 0 && strcmp(a->scale, "u8") == 0)
@@ -356,79 +402,192 @@ derive_per(struct args *a, struct tc_err *err)
 	return 0;
 }
 
+/* Options of methods, of which one is there. */
 static int
-derive_methods(struct args *a, struct tc_err *err)
+check_methods(const struct args *a, struct tc_err *err)
 {
-	bool compensates;
-
-	a->quantizer = tc_quantizer_find(a->method);
-	compensates = a->quantizer->needs == TC_NEEDS_HESSIAN;
-	if ((a->act_order || a->static_groups || !isnan(a->damp) || a->grid) && !compensates)
+	if ((a->act_order || a->static_groups || !isnan(a->damp) || a->grid) && !some(a, uses_hessian))
 		return tc_fail(err, TC_USAGE, "--grid, --act-order, --static-groups and --damp go with --method gptq");
-	/* Nothing is measured where the embedding is read. */
-	a->grids = a->quantizer->needs ? tc_quantizer_find(a->grid ? a->grid : "rtn") : a->quantizer;
-	if (derive_per(a, err) < 0)
+	if (check_per(a, err) < 0)
 		return -1;
-	if (a->group == TC_GROUP_TENSOR && (compensates || a->quantizer->needs == TC_NEEDS_MAGNITUDES))
-		return tc_fail(err, TC_USAGE, "%s goes row by row: --group tensor is not for it", a->quantizer->name);
-	if (strcmp(a->scale, "u8") == 0 && !a->quantizer->fitter)
-		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", a->quantizer->name);
-	if (a->mse && strcmp(coded(a)->name, "rtn") != 0)
-		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", coded(a)->name);
-	if (a->weights && !a->grids->weighs)
-		return tc_fail(err, TC_USAGE, "--weights is for opt and lloyd: %s does not weigh errors", a->grids->name);
+	if (a->mse && !some(a, rounds_to_nearest))
+		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", coded(&a->how[0])->name);
+	if (a->weights && !some(a, weighs))
+		return tc_fail(err, TC_USAGE, "--weights is for opt and lloyd: %s does not weigh errors", a->how[0].grids->name);
+	if (!some(a, uses_vectors) && (a->vector != TC_UNSET || a->codebooks != TC_UNSET || a->book))
+		return tc_fail(err, TC_USAGE, "--vector, --codebooks and --book go with --method pq");
 	return 0;
 }
 
-static int
-derive(struct args *a, struct tc_err *err)
+static void
+derive_quantizer(const struct args *a, struct how *h)
 {
-	uint64_t edge_group;
+	h->quantizer = tc_quantizer_find(h->method);
+	/* Nothing is measured where the embedding is read. */
+	h->grids = h->quantizer->needs ? tc_quantizer_find(a->grid && uses_hessian(h) ? a->grid : "rtn") : h->quantizer;
+}
+
+/* The rest, once its quantizer is known. */
+static int
+derive_how(const struct args *a, struct how *h, struct tc_err *err)
+{
+	uint64_t edge_group = h->group == TC_GROUP_UNSET ? DEFAULT_GROUP : h->group;
 	enum tc_zero zero;
 
-	if (a->sym + a->asym + a->fmin > 1)
-		return tc_fail(err, TC_USAGE, "--sym, --asym and --fmin exclude each other");
-	if (a->order && !a->sequential)
-		return tc_fail(err, TC_USAGE, "--order goes with --sequential");
-	if (a->levels && !a->sym)
-		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
-	if (derive_methods(a, err) < 0)
+	if (h->group == TC_GROUP_TENSOR && (uses_hessian(h) || uses_magnitudes(h)))
+		return tc_fail(err, TC_USAGE, "%s goes row by row: --group tensor is not for it", h->quantizer->name);
+	if (strcmp(a->scale, "u8") == 0 && !h->quantizer->fitter)
+		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", h->quantizer->name);
+	derive_defaults(a, h);
+	if (check_bits(coded(h), "bits", h->bits, err) < 0 || derive_zero(a, h, &zero, err) < 0)
 		return -1;
-	edge_group = a->group == TC_GROUP_UNSET ? DEFAULT_GROUP : a->group;
-	if (derive_defaults(a, err) < 0 || derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
-		return -1;
-	a->quant = (struct tc_quant_options){
-		.bits = (int)a->bits,
-		.group = a->group,
+	h->quant = (struct tc_quant_options){
+		.bits = (int)h->bits,
+		.group = h->group,
 		.zero = zero,
-		.levels = levels_of(a),
+		.levels = levels_of(a, h),
 		.scale = (enum tc_dtype)tc_dtype_find(a->scale, strlen(a->scale)),
 		.damping = isnan(a->damp) ? DEFAULT_DAMP : a->damp,
 		.act_order = a->act_order,
 		.static_groups = a->static_groups,
 		.block = (int)a->block,
 		.weights = weights_of(a),
-		.mse = a->mse,
-		.own_levels = a->per && strcmp(a->per, "tensor") != 0,
-		.grid = a->grids,
-		.vector = (int)a->vector,
-		.stages = (int)a->codebooks,
+		.mse = a->mse && rounds_to_nearest(h),
+		.own_levels = a->per && learns_levels(h) && strcmp(a->per, "tensor") != 0,
+		.grid = h->grids,
+		.vector = a->vector == TC_UNSET ? PQ_VECTOR : (int)a->vector,
+		.stages = a->codebooks == TC_UNSET ? 1 : (int)a->codebooks,
 	};
-	a->edge_quant = a->quant;
-	a->edge_quant.group = edge_group;
-	return derive_compose(a, err);
+	h->edge_quant = h->quant;
+	h->edge_quant.group = learns_levels(h) ? h->group : edge_group;
+	return 0;
 }
 
-/* Whether t is to be quantized, and with which bits. */
-static bool
+static int
+check_options(const struct args *a, struct tc_err *err)
+{
+	if (a->sym + a->asym + a->fmin > 1)
+		return tc_fail(err, TC_USAGE, "--sym, --asym and --fmin exclude each other");
+	if (a->order && !a->sequential)
+		return tc_fail(err, TC_USAGE, "--order goes with --sequential");
+	if (a->levels && !a->sym)
+		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
+	return 0;
+}
+
+/* What the options ask of all tensors, and what they did not ask for: the
+ * provenance says it. */
+static int
+derive_one(struct args *a, struct tc_err *err)
+{
+	struct how *h = &a->one;
+
+	*h = (struct how){ .method = a->method ? a->method : "rtn", .bits = a->bits, .group = a->group };
+	a->how = h;
+	a->nhow = 1;
+	derive_quantizer(a, h);
+	if (check_methods(a, err) < 0 || derive_how(a, h, err) < 0 ||
+	    (a->embed.bits && check_bits(h->grids, "embed", a->embed.bits, err) < 0) ||
+	    (a->head.bits && check_bits(h->grids, "head", a->head.bits, err) < 0))
+		return -1;
+	return 0;
+}
+
+static void
+write_one(struct args *a)
+{
+	a->method = a->one.method;
+	a->bits = a->one.bits;
+	a->group = a->one.group;
+	if (uses_vectors(&a->one)) {
+		a->vector = a->one.quant.vector;
+		a->codebooks = a->one.quant.stages;
+		a->book = a->book ? a->book : "tensor";
+	}
+}
+
+/* What a plan asks of each tensor. */
+static int
+derive_plan(struct args *a, struct tc_err *err)
+{
+	const struct tc_plan *p = &a->alloc.plan;
+
+	a->how = tc_zalloc(p->n, sizeof(*a->how), err);
+	if (!a->how)
+		return -1;
+	a->nhow = 0;
+	for (size_t i = 0; i < p->n; i++) {
+		const struct tc_choice *c = &p->row[i].choice;
+
+		a->how[i] = (struct how){ .method = c->by ? c->by->name : "rtn", .bits = c->by ? c->bits : TC_UNSET,
+			.group = c->by ? c->group : TC_GROUP_UNSET };
+		derive_quantizer(a, &a->how[i]);
+		a->nhow++;
+	}
+	if (check_methods(a, err) < 0)
+		return -1;
+	for (size_t i = 0; i < p->n; i++)
+		if (derive_how(a, &a->how[i], err) < 0)
+			return tc_err_at(err, "%s", p->row[i].name);
+	return 0;
+}
+
+/* A plan says what these would. */
+static int
+check_beside_plan(const struct args *a, struct tc_err *err)
+{
+	const struct { const char *name; bool given; } instead[] = { { "method", a->method }, { "bits", a->bits != TC_UNSET },
+		{ "group", a->group != TC_GROUP_UNSET }, { "embed", a->embed.given }, { "head", a->head.given } };
+
+	for (size_t i = 0; i < sizeof(instead) / sizeof(instead[0]); i++)
+		if (instead[i].given)
+			return tc_fail(err, TC_USAGE, "--%s beside a plan, which says that for each tensor", instead[i].name);
+	if (shares_books(a))
+		return tc_fail(err, TC_USAGE, "--book %s: tensors of a plan share no codebooks", a->book);
+	return 0;
+}
+
+/* As far as it can be told from the command line. */
+static int
+derive(struct args *a, struct tc_err *err)
+{
+	if (check_options(a, err) < 0)
+		return -1;
+	if (a->alloc.known)
+		return check_beside_plan(a, err) < 0 || derive_plan(a, err) < 0 ? -1 : derive_compose(a, err);
+	return derive_one(a, err) < 0 ? -1 : derive_compose(a, err);
+}
+
+/* And from the stream, which may carry a plan. */
+static int
+derive_rest(struct args *a, struct tc_source *source, struct tc_source **from, struct tc_err *err)
+{
+	if (tc_plan_open(&a->alloc, a->cli, source, from) < 0)
+		return -1;
+	if (a->alloc.known && a->how == &a->one && (check_beside_plan(a, err) < 0 || derive_plan(a, err) < 0 || derive_compose(a, err) < 0))
+		return -1;
+	a->embed.planned = a->head.planned = a->alloc.known;
+	if (!a->alloc.known)
+		write_one(a);
+	return tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err);
+}
+
+/* How t is to be quantized, and with which bits; NULL: it is not. */
+static const struct how *
 chosen(const struct args *a, const struct tc_tensor *t, int *bits)
 {
 	const struct edge *e = t->role == TC_ROLE_EMBED ? &a->embed : t->role == TC_ROLE_HEAD ? &a->head : NULL;
 
+	if (a->alloc.known) {
+		const struct tc_plan_row *row = tc_plan_find(&a->alloc.plan, t->name);
+
+		*bits = row ? row->choice.bits : 0;
+		return row && row->choice.by ? &a->how[row - a->alloc.plan.row] : NULL;
+	}
 	if (t->bias || t->ndim != 2 || (!e && !tc_role_is_linear(t->role)) || (e && !e->quantize))
-		return false;
-	*bits = e && e->bits ? e->bits : a->quant.bits;
-	return true;
+		return NULL;
+	*bits = e && e->bits ? e->bits : a->one.quant.bits;
+	return &a->one;
 }
 
 /* What --errors says of a tensor. */
@@ -461,14 +620,18 @@ static int
 plan(struct args *a, const struct tc_tensor *t, enum tc_weights weights, const struct tc_quantizer **quantizer,
     struct tc_quant_options *o, struct tc_quant_input *in, struct tc_err *err)
 {
+	const struct how *h;
+	int bits;
 	bool stale;
 
-	*quantizer = t->block < 0 ? a->grids : a->quantizer;
-	*o = t->block < 0 ? a->edge_quant : a->quant;
-	o->weights = weights;
 	*in = (struct tc_quant_input){ .w = t, .book = shared_book(a, t) };
-	if (!chosen(a, t, &o->bits) || !tc_select_matches(&a->common.include, &a->common.exclude, t->name))
+	h = chosen(a, t, &bits);
+	if (!h || !tc_select_matches(&a->common.include, &a->common.exclude, t->name))
 		return 0;
+	*quantizer = t->block < 0 ? h->grids : h->quantizer;
+	*o = t->block < 0 ? h->edge_quant : h->quant;
+	o->bits = bits;
+	o->weights = weights;
 	if (!tc_tensor_has_numbers(t) && !a->requantize)
 		return tc_fail(err, TC_DATA, t->rank ? "%s: has factors, and they are no numbers, or not alone" : "%s: is quantized already", t->name);
 	if (tc_tensor_check_finite(t, err) < 0)
@@ -495,24 +658,23 @@ has_squares(const struct args *a, const struct tc_tensor *t)
 /* A factor as a matrix.  v reads what the tensor does; nothing is known of what u
  * reads, as of an embedding, nor of the factors' own gradients. */
 static int
-quantize_factor(struct args *a, const struct tc_tensor *t, enum tc_side side, struct tc_quant_input *in, struct tc_quantized *q,
-    struct tc_err *err)
+quantize_factor(struct args *a, const struct tc_tensor *t, enum tc_side side, const struct tc_quantizer **quantizer,
+    struct tc_quant_input *in, struct tc_quantized *q, struct tc_err *err)
 {
 	enum tc_weights weights = side == TC_SIDE_V && has_squares(a, t) ? TC_WEIGHTS_SQUARES : TC_WEIGHTS_NONE;
-	const struct tc_quantizer *quantizer;
 	struct tc_quant_options o;
 	struct tc_tensor view;
 	int planned;
 
-	if (a->quant.weights == TC_WEIGHTS_FISHER)
+	if (weights_of(a) == TC_WEIGHTS_FISHER)
 		return tc_fail(err, TC_DATA, "%s: squared gradients are of weights, not of their factors", t->name);
-	if (a->quant.weights == TC_WEIGHTS_NONE)
+	if (weights_of(a) == TC_WEIGHTS_NONE)
 		weights = TC_WEIGHTS_NONE;
 	tc_factor_view(t, side, &view);
 	if (side == TC_SIDE_U)
 		view.block = -1;
-	planned = plan(a, &view, weights, &quantizer, &o, in, err);
-	if (planned > 0 && tc_compose_run(&a->compose, quantizer, &o, in, q, a->cli->pool, err) < 0)
+	planned = plan(a, &view, weights, quantizer, &o, in, err);
+	if (planned > 0 && tc_compose_run(&a->compose, *quantizer, &o, in, q, a->cli->pool, err) < 0)
 		return -1;
 	return planned;
 }
@@ -522,17 +684,18 @@ static int
 quantize_factors(struct args *a, const struct tc_tensor *t, struct tc_err *err)
 {
 	struct tc_quantized q[TC_SIDES] = {0};
+	const struct tc_quantizer *quantizer;
 	struct tc_quant_input in;
 	int r = 1;
 
 	for (enum tc_side side = 0; r > 0 && side < TC_SIDES; side++)
-		r = quantize_factor(a, t, side, &in, &q[side], err);
+		r = quantize_factor(a, t, side, &quantizer, &in, &q[side], err);
 	if (r > 0 && tc_factored_join(t, (const struct tc_tensor *[]){ &q[TC_SIDE_U].t, &q[TC_SIDE_V].t }, &a->out, err) < 0)
 		r = -1;
 	for (int side = 0; side < TC_SIDES; side++)
 		tc_quantized_free(&q[side]);
 	in.w = t;
-	if (r > 0 && a->errors && add_errors(a, a->quantizer, &in, err) < 0)
+	if (r > 0 && a->errors && add_errors(a, quantizer, &in, err) < 0)
 		r = -1;
 	return r;
 }
@@ -543,7 +706,7 @@ quantize_whole(struct args *a, const struct tc_tensor *t, struct tc_err *err)
 	const struct tc_quantizer *quantizer;
 	struct tc_quant_input in;
 	struct tc_quant_options o;
-	int planned = plan(a, t, a->quant.weights, &quantizer, &o, &in, err);
+	int planned = plan(a, t, weights_of(a), &quantizer, &o, &in, err);
 
 	if (planned <= 0)
 		return planned;
@@ -575,7 +738,7 @@ notice(void *ctx, const struct tc_record *r, struct tc_err *err)
 {
 	struct args *a = ctx;
 
-	if (r->kind != TC_KIND_STAT || (tc_stat_is_of_tensor(r->u.stat.kind) && !a->grids->weighs))
+	if (r->kind != TC_KIND_STAT || (tc_stat_is_of_tensor(r->u.stat.kind) && !some(a, weighs)))
 		return 0;
 	/* With --sequential those of activations are measured. */
 	if (a->stats.path && (!a->sequential || tc_stat_is_of_tensor(r->u.stat.kind)))
@@ -590,33 +753,12 @@ gather_tensor(struct args *a, const struct tc_tensor *t, struct tc_err *err)
 	const struct tc_quantizer *quantizer;
 	struct tc_quant_input in;
 	struct tc_quant_options o;
-	int planned = plan(a, t, a->quant.weights, &quantizer, &o, &in, err);
+	int planned = plan(a, t, weights_of(a), &quantizer, &o, &in, err);
 
 	if (planned <= 0 || !in.book)
 		return planned;
 	tc_cli_progress(a->cli, "%s: vectors", t->name);
 	return tc_pq_gather(in.book, &o, &in, a->cli->pool, err);
-}
-
-/* Of the calibration tokens as many as tc-super(1) takes, by default. */
-static int
-take_tokens(const struct tc_hold *h, struct tc_draw *d, struct tc_err *err)
-{
-	const struct tc_record *r = tc_hold_tokens(h, "calib");
-
-	if (!r || r->u.tokens.nseq == 0)
-		return tc_fail(err, TC_DATA, "--keep super: the stream carries no calibration tokens: tc-calib(1) puts them there");
-	*d = (struct tc_draw){ .first = r->u.tokens.first, .nseq = tc_min(r->u.tokens.nseq, TC_SUPER_SAMPLES) };
-	d->length = tc_alloc(d->nseq, sizeof(*d->length), err);
-	if (!d->length)
-		return -1;
-	for (size_t i = 0; i < d->nseq; i++)
-		d->ntokens += d->length[i] = r->u.tokens.length[i];
-	d->ids = tc_alloc(d->ntokens, sizeof(*d->ids), err);
-	if (!d->ids)
-		return -1;
-	memcpy(d->ids, r->part[0].data, d->ntokens * sizeof(*d->ids));
-	return 0;
 }
 
 /* As tc-super(1) does. */
@@ -629,10 +771,11 @@ find_super(struct args *a, const struct tc_header *h, struct tc_err *err)
 	struct tc_draw draw = {0};
 	const struct tc_super_search search = { a->cli, &super, &draw };
 	bool complete = false;
-	int r = take_tokens(&a->hold, &draw, err);
+	int r = tc_draw_held(&a->hold, TC_SUPER_SAMPLES, &draw, err);
 
-	if (r == 0)
-		r = tc_rerun_open(&model, h, &a->hold, a->cli->pool, err);
+	if (r < 0)
+		return tc_err_at(err, "--keep super");
+	r = tc_rerun_open(&model, h, &a->hold, a->cli->pool, err);
 	for (size_t i = 0; r == 0 && i < draw.nseq; i++)
 		if (draw.length[i] == 0 || draw.length[i] > model.forward.config.positions)
 			r = tc_fail(err, TC_DATA, "a calibration sequence has %zu tokens, the model %zu positions", draw.length[i],
@@ -676,7 +819,7 @@ look(struct args *a, struct tc_source *source, struct tc_err *err)
 	tc_measures_clear(&a->measures);
 	for (int i = 0; got == 0 && i < TC_ROLES; i++)
 		if (a->books[i].points.n > 0)
-			got = tc_pq_learn(&a->books[i], &a->quant, a->cli->pool, err);
+			got = tc_pq_learn(&a->books[i], &a->one.quant, a->cli->pool, err);
 	return got == 0 && a->keep.super ? find_super(a, &source->header, err) : got;
 }
 
@@ -704,8 +847,8 @@ pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 	struct tc_pass p = { .tensor = quantize_tensor, .notice = notice, .ctx = a, .strip = a->common.strip };
 	struct tc_sequential s = {
 		.pool = a->cli->pool,
-		.hessian = a->quantizer->needs == TC_NEEDS_HESSIAN || a->quantizer->needs == TC_NEEDS_MAGNITUDES,
-		.magnitudes = a->quantizer->needs == TC_NEEDS_MAGNITUDES,
+		.hessian = some(a, uses_hessian) || some(a, uses_magnitudes),
+		.magnitudes = some(a, uses_magnitudes),
 		.by_layer = a->order && strcmp(a->order, "layer") == 0,
 		.spill = spill,
 		.progress = say_block,
@@ -719,15 +862,19 @@ pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 static void
 report(struct tc_cli *cli, const struct args *a, const struct tc_ledger *l)
 {
-	char embed[16], errors[64] = "";
+	char embed[16] = "planned", errors[64] = "", what[64];
 
-	print_edge(&a->embed, embed, sizeof(embed));
+	if (!a->alloc.known)
+		print_edge(&a->embed, embed, sizeof(embed));
+	snprintf(what, sizeof(what), a->alloc.known ? "plan (%s)" : "%s %d bit",
+	    a->alloc.known ? a->alloc.plan.method : a->one.quantizer->name, a->one.quant.bits);
 	if (a->errors)
 		snprintf(errors, sizeof(errors), "; mean relative error of weights %.4g", tc_errors_file_mean(&a->errors_file));
-	tc_cli_say(cli, "%s %d bit: %zu tensors; whole model %.3f bits per weight (%.2f MB), linear layers %.3f; "
-	    "embedding: %s, %.1f%% of the bytes%s", a->quantizer->name, a->quant.bits, a->done, tc_ledger_bits_model(l),
+	tc_cli_say(cli, "%s: %zu tensors; whole model %.3f bits per weight (%.2f MB), linear layers %.3f; "
+	    "embedding: %s, %.1f%% of the bytes%s", what, a->done, tc_ledger_bits_model(l),
 	    (double)l->model_bytes / 1e6, tc_ledger_bits_linear(l), embed,
 	    l->model_bytes ? 100.0 * (double)l->embed_bytes / (double)l->model_bytes : 0, errors);
+	tc_plan_say(&a->alloc, cli, l->model_bytes);
 }
 
 /* A checkpoint that was quantized where it was made may be quantized anew,
@@ -763,7 +910,7 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 {
 	struct tc_ledger ledger;
 	struct tc_held_source held;
-	struct tc_source *from = source;
+	struct tc_source *from;
 
 	a->requantize = came_quantized(&source->header);
 	if (a->requantize)
@@ -771,15 +918,16 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
 	    check_kept(a, &source->header, &cli->err) < 0 ||
 	    tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
+	    check_kept(a, &source->header, &cli->err) < 0 || derive_rest(a, source, &from, &cli->err) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
 	if (looks_first(a)) {
-		if (look(a, source, &cli->err) < 0)
+		if (look(a, from, &cli->err) < 0)
 			return -1;
 		tc_hold_source(&a->hold, source, &held);
 		from = &held.s;
 	}
-	if (tc_cli_stream_out(cli, source, a->sequential || a->keep.super || a->quantizer->needs ? tc_kernels_name() : "") < 0 ||
+	if (tc_cli_stream_out(cli, source, a->sequential || a->keep.super || some(a, uses_statistics) ? tc_kernels_name() : "") < 0 ||
 	    pass(a, from, &ledger) < 0 ||
 	    (a->errors && tc_errors_file_commit(&a->errors_file, &cli->err) < 0) ||
 	    tc_cli_stream_end(cli, source) < 0)
@@ -799,7 +947,7 @@ open_model(struct tc_cli *cli, const struct args *a, struct tc_source **source)
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = TC_UNSET,
+	struct args a = { .common = tc_common_defaults, .scale = "f16", .bits = TC_UNSET,
 		.group = TC_GROUP_UNSET, .damp = NAN, .block = 128, .clip_z = NAN, .residual = TC_UNSET, .vector = TC_UNSET,
 		.codebooks = TC_UNSET };
 	struct tc_source *source = NULL;
@@ -817,6 +965,9 @@ main(int argc, char **argv)
 	tc_measures_clear(&a.measures);
 	tc_stats_file_close(&a.stats);
 	tc_spots_free(&a.keep.spots);
+	tc_plan_close(&a.alloc);
+	if (a.how != &a.one)
+		free(a.how);
 	tc_source_close(source);
 	return tc_cli_end(&cli);
 }

@@ -117,6 +117,32 @@ tc_cli_draw(struct tc_cli *cli, const struct tc_ids *text, size_t positions, siz
 	return r;
 }
 
+int
+tc_draw_held(const struct tc_hold *h, size_t most, struct tc_draw *d, struct tc_err *err)
+{
+	const struct tc_record *r = NULL;
+
+	*d = (struct tc_draw){0};
+	for (size_t i = 0; i < h->n; i++)
+		if (h->item[i].r.kind == TC_KIND_TOKENS && strcmp(h->item[i].r.u.tokens.tag, "calib") == 0)
+			r = &h->item[i].r;
+	if (!r || r->u.tokens.nseq == 0)
+		return tc_fail(err, TC_DATA, "the stream carries no calibration tokens: tc-calib(1) puts them there");
+	*d = (struct tc_draw){ .first = r->u.tokens.first, .nseq = tc_min(r->u.tokens.nseq, most) };
+	d->length = tc_alloc(d->nseq, sizeof(*d->length), err);
+	if (!d->length)
+		return -1;
+	for (size_t i = 0; i < d->nseq; i++)
+		d->ntokens += d->length[i] = r->u.tokens.length[i];
+	d->ids = tc_alloc(d->ntokens, sizeof(*d->ids), err);
+	if (!d->ids) {
+		tc_draw_free(d);
+		return -1;
+	}
+	memcpy(d->ids, r->part[0].data, d->ntokens * sizeof(*d->ids));
+	return 0;
+}
+
 void
 tc_draw_free(struct tc_draw *d)
 {

@@ -4,6 +4,7 @@
 #define TC_CLI_DRAW_H
 
 #include "cli/tokens.h"
+#include "stream/hold.h"
 
 /* This shard's sequences, one after another. */
 struct tc_draw {
@@ -21,6 +22,9 @@ struct tc_draw {
  * the ids.  A text that has not enough is TC_DATA, a shard without a sequence
  * TC_USAGE. */
 int tc_cli_draw(struct tc_cli *cli, const struct tc_ids *text, size_t positions, size_t samples, size_t seqlen, struct tc_draw *out) TC_MUST_CHECK;
+/* The first `most` sequences of the calibration tokens that a stream carries, whose
+ * records are h; TC_DATA when there are none. */
+int tc_draw_held(const struct tc_hold *h, size_t most, struct tc_draw *out, struct tc_err *err) TC_MUST_CHECK;
 void tc_draw_free(struct tc_draw *d);
 
 /* Writes the tokens record to the stage's stream, under this tag. */

@@ -23,6 +23,20 @@ allocate(struct tc_quantized *q, struct tc_err *err)
 	return 0;
 }
 
+struct tc_format
+tc_packing_format(const struct tc_quant_options *o, enum tc_encoding encoding, size_t cols)
+{
+	struct tc_format f = { .encoding = encoding, .dtype = o->scale, .bits = o->bits,
+		.group = o->group != TC_GROUP_TENSOR && o->group >= cols ? TC_GROUP_ROW : o->group,
+		.zero = encoding == TC_UNIFORM ? o->zero : TC_ZERO_NONE };
+
+	if (encoding == TC_PRODUCT) {
+		f.vector = o->vector;
+		f.stages = o->stages;
+	}
+	return f;
+}
+
 int
 tc_packing_open(struct tc_packing *p, const struct tc_quant_options *o, const struct tc_tensor *w,
     enum tc_encoding encoding, struct tc_err *err)
@@ -36,13 +50,7 @@ tc_packing_open(struct tc_packing *p, const struct tc_quant_options *o, const st
 	p->q.t.nops = 0;
 	if (encoding != TC_PRODUCT)   /* a caller's who shares its codebook */
 		p->q.t.book_of[0] = '\0';
-	p->q.t.format = (struct tc_format){ .encoding = encoding, .dtype = o->scale, .bits = o->bits,
-		.group = o->group != TC_GROUP_TENSOR && o->group >= p->cols ? TC_GROUP_ROW : o->group,
-		.zero = encoding == TC_UNIFORM ? o->zero : TC_ZERO_NONE };
-	if (encoding == TC_PRODUCT) {
-		p->q.t.format.vector = o->vector;
-		p->q.t.format.stages = o->stages;
-	}
+	p->q.t.format = tc_packing_format(o, encoding, p->cols);
 	if (tc_tensor_layout(&p->q.t, err) < 0 || allocate(&p->q, err) < 0)
 		return -1;
 	p->groups = tc_format_row_groups(&p->q.t.format, p->cols);

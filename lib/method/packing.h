@@ -20,6 +20,8 @@ struct tc_packing {
 	unsigned char *bad;    /* [groups in all]: a scale that its type cannot hold */
 };
 
+/* The format that o asks for, of a tensor with so many inputs. */
+struct tc_format tc_packing_format(const struct tc_quant_options *o, enum tc_encoding encoding, size_t cols);
 /* Parts like those of w with o's format. */
 int tc_packing_open(struct tc_packing *p, const struct tc_quant_options *o, const struct tc_tensor *w, enum tc_encoding encoding, struct tc_err *err) TC_MUST_CHECK;
 /* Where the grid of a row's k-th group goes, of tc_packing_groups(). */

@@ -20,6 +20,14 @@ value_panels(const struct tc_config *c)
 	return (c->head_dim + nr - 1) / nr;
 }
 
+size_t
+tc_kv_bytes(const struct tc_config *c, size_t positions)
+{
+	size_t head = c->head_dim + value_panels(c) * tc_kernels()->nr;
+
+	return c->kv_heads * tc_round_up(positions, TC_KEY_TILE) * head * sizeof(float);
+}
+
 int
 tc_kv_alloc(struct tc_kv *kv, const struct tc_config *c, size_t positions, struct tc_err *err)
 {

@@ -23,6 +23,9 @@ struct tc_kv {
 };
 
 /* Room for at least `positions`, cleared. */
+/* Bytes of such a cache: a block's, for so many positions.  Kernels have been
+ * chosen. */
+size_t tc_kv_bytes(const struct tc_config *c, size_t positions);
 int tc_kv_alloc(struct tc_kv *kv, const struct tc_config *c, size_t positions, struct tc_err *err) TC_MUST_CHECK;
 void tc_kv_free(struct tc_kv *kv);
 

@@ -93,9 +93,8 @@ next(struct tc_source *s, struct tc_record *r, struct tc_err *err)
 {
 	struct tc_held_source *h = (struct tc_held_source *)s;
 
-	(void)err;
 	if (h->at == h->hold->n)
-		return 0;
+		return h->rest ? tc_source_next(h->rest, r, err) : 0;
 	*r = h->hold->item[h->at++].r;
 	return 1;
 }
@@ -107,4 +106,12 @@ tc_hold_source(const struct tc_hold *h, const struct tc_source *from, struct tc_
 	s->s.mapped = true;
 	s->s.next = next;
 	s->s.close = NULL;
+}
+
+void
+tc_hold_ahead(const struct tc_hold *h, struct tc_source *from, struct tc_held_source *s)
+{
+	tc_hold_source(h, from, s);
+	s->s.mapped = from->mapped;
+	s->rest = from;
 }

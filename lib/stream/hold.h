@@ -28,7 +28,10 @@ struct tc_held_source {
 	struct tc_source s;
 	const struct tc_hold *hold;
 	size_t at;
+	struct tc_source *rest;
 };
 void tc_hold_source(const struct tc_hold *h, const struct tc_source *from, struct tc_held_source *s);
+/* The same where h is what from gave so far: what it gives then follows. */
+void tc_hold_ahead(const struct tc_hold *h, struct tc_source *from, struct tc_held_source *s);
 
 #endif
