@@ -120,12 +120,9 @@ tc_cli_draw(struct tc_cli *cli, const struct tc_ids *text, size_t positions, siz
 int
 tc_draw_held(const struct tc_hold *h, size_t most, struct tc_draw *d, struct tc_err *err)
 {
-	const struct tc_record *r = NULL;
+	const struct tc_record *r = tc_hold_tokens(h, "calib");
 
 	*d = (struct tc_draw){0};
-	for (size_t i = 0; i < h->n; i++)
-		if (h->item[i].r.kind == TC_KIND_TOKENS && strcmp(h->item[i].r.u.tokens.tag, "calib") == 0)
-			r = &h->item[i].r;
 	if (!r || r->u.tokens.nseq == 0)
 		return tc_fail(err, TC_DATA, "the stream carries no calibration tokens: tc-calib(1) puts them there");
 	*d = (struct tc_draw){ .first = r->u.tokens.first, .nseq = tc_min(r->u.tokens.nseq, most) };
