@@ -6,8 +6,10 @@
 
 #include "cli/cli.h"
 #include "cli/errors_file.h"
+#include "cli/group.h"
 #include "cli/select.h"
 #include "cli/spill.h"
+#include "cli/stats_file.h"
 #include "cli/super_search.h"
 #include "kernel/kernel.h"
 #include "method/factored.h"
@@ -17,7 +19,6 @@
 #include "stream/hold.h"
 
 enum { DEFAULT_BITS = 4, DEFAULT_GROUP = 128, PQ_BITS = 8, PQ_VECTOR = 8, RESIDUAL_GROUP = 128 };
-#define GROUP_UNSET (TC_GROUP_TENSOR - 1)
 #define MAX_KEPT_SHARE 0.1 /* beyond it numbers apart are no outliers, and cost more than their weights */
 
 /* What happens to the embedding or the head. */
@@ -50,6 +51,7 @@ struct args {
 	bool rotate;
 	int64_t residual;
 	const char *errors;
+	struct tc_stats_file stats;
 	/* derived */
 	struct tc_compose compose;
 	const struct tc_quantizer *quantizer;
@@ -65,39 +67,6 @@ struct args {
 	size_t done;
 	struct tc_errors_file errors_file;
 };
-
-static int
-parse_group(const char *value, void *field, struct tc_err *err)
-{
-	uint64_t *group = field;
-	char *end;
-	unsigned long long n;
-
-	if (strcmp(value, "row") == 0) {
-		*group = TC_GROUP_ROW;
-		return 0;
-	}
-	if (strcmp(value, "tensor") == 0) {
-		*group = TC_GROUP_TENSOR;
-		return 0;
-	}
-	n = strtoull(value, &end, 10);
-	if (*value < '0' || *value > '9' || *end || n < 1 || n > 1 << 20)
-		return tc_fail(err, TC_USAGE, "%s: must be row, tensor, or 1 to 1048576", value);
-	*group = n;
-	return 0;
-}
-
-static void
-print_group(const void *field, char *buf, size_t size)
-{
-	uint64_t group = *(const uint64_t *)field;
-
-	if (group == TC_GROUP_ROW || group == TC_GROUP_TENSOR)
-		snprintf(buf, size, "%s", group == TC_GROUP_ROW ? "row" : "tensor");
-	else if (group != GROUP_UNSET)
-		snprintf(buf, size, "%llu", (unsigned long long)group);
-}
 
 static int
 parse_edge(const char *value, void *field, struct tc_err *err)
@@ -181,7 +150,7 @@ static const struct tc_option options[] = {
 	  .help = "how weights are quantized (default rtn, round to nearest)" },
 	{ .name = "bits", .type = TC_OPT_COUNT, .offset = FIELD(bits), .arg = "B", .min = 1, .max = 8,
 	  .help = "bits per code, 1 to 8 (default 4, 8 with pq, or those of the method)" },
-	{ .name = "group", .type = TC_OPT_CALL, .offset = FIELD(group), .arg = "G", .parse = parse_group, .print = print_group,
+	{ .name = "group", .type = TC_OPT_CALL, .offset = FIELD(group), .arg = "G", .parse = tc_group_parse, .print = tc_group_print,
 	  .help = "inputs that share a scale: a number, row, or tensor (default 128; tensor with pq)" },
 	{ .name = "sym", .type = TC_OPT_FLAG, .offset = FIELD(sym),
 	  .help = "levels around zero, no zero point" },
@@ -233,6 +202,8 @@ static const struct tc_option options[] = {
 	  .help = "quantize what is left with B bits more" },
 	{ .name = "errors", .type = TC_OPT_TEXT, .offset = FIELD(errors), .arg = "FILE", .role = TC_OPT_FREE,
 	  .help = "write what error each tensor is left with, as JSON" },
+	{ .name = "stats", .type = TC_OPT_CALL, .offset = FIELD(stats), .arg = "FILE", .parse = tc_stats_file_parse, .print = tc_stats_file_print,
+	  .help = "a stream whose statistics stand in for those of MODEL" },
 	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
 	  .min = 1 << 20, .max = 0x1p62, .help = "most bytes of hidden states in memory, K M G T may follow" },
 	{ .type = TC_OPT_END }
@@ -294,7 +265,7 @@ derive_defaults(struct args *a, struct tc_err *err)
 
 	if (!vectors && (a->vector != TC_UNSET || a->codebooks != TC_UNSET || a->book))
 		return tc_fail(err, TC_USAGE, "--vector, --codebooks and --book go with --method pq");
-	if (a->group == GROUP_UNSET)
+	if (a->group == TC_GROUP_UNSET)
 		a->group = vectors ? TC_GROUP_TENSOR : DEFAULT_GROUP;
 	if (a->bits == TC_UNSET)
 		a->bits = bits < q->bits_min ? q->bits_min : bits > q->bits_max ? q->bits_max : bits;
@@ -374,7 +345,7 @@ derive_per(struct args *a, struct tc_err *err)
 		return 0;
 	if (strcmp(a->method, "lloyd") != 0)
 		return tc_fail(err, TC_USAGE, "--per goes with --method lloyd");
-	if (strcmp(a->per, "row") == 0 && a->group != GROUP_UNSET && a->group != TC_GROUP_ROW)
+	if (strcmp(a->per, "row") == 0 && a->group != TC_GROUP_UNSET && a->group != TC_GROUP_ROW)
 		return tc_fail(err, TC_USAGE, "--per row is a group of its own: not with --group");
 	if (strcmp(a->per, "row") == 0)
 		a->group = TC_GROUP_ROW;
@@ -423,7 +394,7 @@ derive(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--levels goes with --sym");
 	if (derive_methods(a, err) < 0)
 		return -1;
-	edge_group = a->group == GROUP_UNSET ? DEFAULT_GROUP : a->group;
+	edge_group = a->group == TC_GROUP_UNSET ? DEFAULT_GROUP : a->group;
 	if (derive_defaults(a, err) < 0 || derive_bits(a, err) < 0 || derive_zero(a, &zero, err) < 0)
 		return -1;
 	a->quant = (struct tc_quant_options){
@@ -471,7 +442,7 @@ add_errors(struct args *a, const struct tc_quantizer *quantizer, const struct tc
 	struct tc_errors e;
 	char group[24];
 
-	print_group(&f->group, group, sizeof(group));
+	tc_group_print(&f->group, group, sizeof(group));
 	row.group = group;
 	return tc_errors_measure(&e, in, q, a->cli->pool, err) < 0 ? -1 : tc_errors_file_add(&a->errors_file, &row, &e, err);
 }
@@ -483,6 +454,15 @@ shared_book(struct args *a, const struct tc_tensor *t)
 	if (!shares_books(a) || t->block < 0)
 		return NULL;
 	return &a->books[strcmp(a->book, "role") == 0 ? t->role : 0];
+}
+
+/* What a file of statistics has of t's block; nothing for a factor that reads none. */
+static int
+feed(struct args *a, const struct tc_tensor *t, struct tc_err *err)
+{
+	if (!a->stats.path || (t->block < 0 && tc_role_is_of_block(t->role)))
+		return 0;
+	return tc_measures_feed(&a->measures, &a->stats.hold, t->block, !a->sequential, err);
 }
 
 /* Whether t is to be quantized, and how: 1, 0, -1. */
@@ -501,6 +481,8 @@ plan(struct args *a, const struct tc_tensor *t, enum tc_weights weights, const s
 	if (!tc_tensor_has_numbers(t) && !a->requantize)
 		return tc_fail(err, TC_DATA, t->rank ? "%s: has factors, and they are no numbers, or not alone" : "%s: is quantized already", t->name);
 	if (tc_tensor_check_finite(t, err) < 0)
+		return -1;
+	if (feed(a, t, err) < 0)
 		return -1;
 	if (tc_measures_of(&a->measures, *quantizer, o, in, &stale, err) < 0)
 		return -1;
@@ -552,6 +534,8 @@ quantize_factors(struct args *a, const struct tc_tensor *t, struct tc_err *err)
 	struct tc_quant_input in;
 	int r = 1;
 
+	if (feed(a, t, err) < 0)
+		return -1;
 	for (enum tc_side side = 0; r > 0 && side < TC_SIDES; side++)
 		r = quantize_factor(a, t, side, &in, &q[side], err);
 	if (r > 0 && tc_factored_join(t, (const struct tc_tensor *[]){ &q[TC_SIDE_U].t, &q[TC_SIDE_V].t }, &a->out, err) < 0)
@@ -603,6 +587,9 @@ notice(void *ctx, const struct tc_record *r, struct tc_err *err)
 	struct args *a = ctx;
 
 	if (r->kind != TC_KIND_STAT || (tc_stat_is_of_tensor(r->u.stat.kind) && !a->grids->weighs))
+		return 0;
+	/* With --sequential those of activations are measured. */
+	if (a->stats.path && (!a->sequential || tc_stat_is_of_tensor(r->u.stat.kind)))
 		return 0;
 	return tc_measures_take(&a->measures, r, err);
 }
@@ -797,6 +784,7 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 		tc_cli_say(cli, "the checkpoint was %s before: its numbers are quantized anew", source->header.base_quantized);
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
 	    check_kept(a, &source->header, &cli->err) < 0 ||
+	    tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
 	if (looks_first(a)) {
@@ -826,7 +814,7 @@ int
 main(int argc, char **argv)
 {
 	struct args a = { .common = tc_common_defaults, .method = "rtn", .scale = "f16", .bits = TC_UNSET,
-		.group = GROUP_UNSET, .damp = NAN, .block = 128, .clip_z = NAN, .residual = TC_UNSET, .vector = TC_UNSET,
+		.group = TC_GROUP_UNSET, .damp = NAN, .block = 128, .clip_z = NAN, .residual = TC_UNSET, .vector = TC_UNSET,
 		.codebooks = TC_UNSET };
 	struct tc_source *source = NULL;
 	struct tc_cli cli;
@@ -841,6 +829,7 @@ main(int argc, char **argv)
 		tc_pq_book_free(&a.books[i]);
 	tc_hold_clear(&a.hold);
 	tc_measures_clear(&a.measures);
+	tc_stats_file_close(&a.stats);
 	tc_spots_free(&a.keep.spots);
 	tc_source_close(source);
 	return tc_cli_end(&cli);

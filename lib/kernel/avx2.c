@@ -1,6 +1,8 @@
 /* The kernels for AVX2 with FMA and F16C.  See body.h. */
 #include <immintrin.h>
 
+#include "kernel/spread.h"
+
 #define KIND avx2
 #define W 8
 #define NV 2

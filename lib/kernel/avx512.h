@@ -2,6 +2,8 @@
  * that have it define KIND beside it. */
 #include <immintrin.h>
 
+#include "kernel/spread.h"
+
 #define W 16
 #define NV 2
 #define MR 12

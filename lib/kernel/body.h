@@ -700,6 +700,9 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 #ifndef BF16_UNIT
 	.likes_f32 = 1,
 #endif
+#if defined(TC_KERNEL_SPREAD_H) && !defined(BF16_UNIT)
+	.takes_masks = 1,
+#endif
 #ifdef KEEPS_CODES
 	.keeps_codes = KEEPS_CODES,
 #endif

@@ -33,6 +33,11 @@ extern const size_t tc_panel_bytes[TC_PANELS]; /* of an element; 0 for codes */
  * missing codes stand for nothing.)  A code's number is c = table[q], or
  * q - 2^(bits - 1) where there is no table.
  *
+ * Numbers of 16 bits, of which many may be 0, can be held by masks (place): a panel is then, at
+ * byte place[panel], [in] masks of nr bits, and at the next multiple of 4 bytes the
+ * numbers whose bits are set, input by input; TC_MASKED_PAD bytes follow the last.
+ * The others are 0.
+ *
  * Without scales a product is y = sum of x_i c_i, in f32, i ascending, one
  * fused multiply-add at a time (generic: one rounded), from 0.
  *
@@ -50,6 +55,7 @@ struct tc_matrix {
 	const float *table;     /* codes: [2^bits], or NULL */
 	const void *panels;     /* aligned to 64 bytes */
 	size_t panel_bytes;     /* from one to the next */
+	const size_t *place;    /* NULL, or [panels + 1]; numbers of 16 bits, if takes_masks */
 
 	size_t group;           /* inputs that share a scale; 0: no scales */
 	size_t groups;          /* ceil(in / group); without scales 1 */
@@ -59,6 +65,15 @@ struct tc_matrix {
 	const void *zero;       /* [panel][groups][nr].  TC_SHIFT_ZERO: int8_t z, m = s * (float)-z;
 	                         * TC_SHIFT_MIN: float, m itself */
 };
+
+#define TC_MASKED_PAD 64
+
+/* Bytes of a panel's masks. */
+static inline size_t
+tc_masks_bytes(size_t in, size_t nr)
+{
+	return (in * nr / 8 + 3) / 4 * 4;
+}
 
 /* Words that a group of codes takes. */
 static inline size_t
@@ -110,6 +125,8 @@ struct tc_kernels {
 	    const float *sums, float *y, size_t ldy);
 	/* Many rows go through f32 panels faster than through narrower ones. */
 	int likes_f32;
+	/* Reads panels that are held by masks. */
+	int takes_masks;
 	/* NULL, or whether a matrix of codes is to stay one for many rows too:
 	 * its numbers held otherwise would give other bits. */
 	int (*keeps_codes)(const struct tc_matrix *m);

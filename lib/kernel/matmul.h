@@ -122,7 +122,7 @@ scaled(const struct tc_matrix *m, vf s, vf shift, vf a, float x_sum, vf y)
 ALWAYS_INLINE const void *
 panel_of(const struct tc_matrix *m, size_t p)
 {
-	return (const char *)m->panels + p * m->panel_bytes;
+	return (const char *)m->panels + (m->place ? m->place[p] : p * m->panel_bytes);
 }
 
 static void
@@ -157,12 +157,70 @@ expand_codes(const struct tc_matrix *m, const uint32_t *panel, size_t g, size_t 
 	}
 }
 
+#ifdef FMA8
+
+/* A panel that is held by masks, from some input on. */
+struct masked {
+	const uint8_t *mask;
+	const char *values;
+};
+
+typedef v8 spread_fn(const void *p, uint8_t mask);
+
+ALWAYS_INLINE struct masked
+masked_panel(const struct tc_matrix *m, size_t p)
+{
+	const char *at = panel_of(m, p);
+
+	return (struct masked){ (const uint8_t *)at, at + tc_masks_bytes(m->in, NR) };
+}
+
+/* The next eight outputs' numbers. */
+ALWAYS_INLINE v8
+take_eight(struct masked *k, spread_fn *take)
+{
+	uint8_t mask = *k->mask++;
+	v8 n = take(k->values, mask);
+
+	k->values += sizeof(uint16_t) * (size_t)__builtin_popcount(mask);
+	return n;
+}
+
+static void
+expand_masked(const struct tc_matrix *m, size_t p, size_t i0, size_t n, float *out)
+{
+	struct masked k = masked_panel(m, p);
+
+	for (size_t i = 0; i < i0 * (NR / 8); i++)
+		k.values += sizeof(uint16_t) * (size_t)__builtin_popcount(*k.mask++);
+	for (size_t i = 0; i < n * NR; i += 8) {
+		v8 v = take_eight(&k, m->type == TC_PANEL_F16 ? spread_f16 : spread_bf16);
+
+		memcpy(out + i, &v, sizeof(v));
+	}
+}
+
+#else
+
+/* No matrix comes so. */
+static void
+expand_masked(const struct tc_matrix *m, size_t p, size_t i0, size_t n, float *out)
+{
+	(void)m, (void)p, (void)i0, (void)n, (void)out;
+}
+
+#endif
+
 static void
 expand(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, float *out)
 {
 	const void *panel = panel_of(m, p);
 	size_t at = (p * m->groups + g) * NR;
 
+	if (m->place) {
+		expand_masked(m, p, i0, n, out);
+		return;
+	}
 	if (m->type == TC_PANEL_CODES)
 		expand_codes(m, panel, g, i0, n, out);
 	for (size_t i = 0; m->type != TC_PANEL_CODES && i < n * NR; i += W)
@@ -231,18 +289,18 @@ gemm_part(const struct tc_matrix *m, size_t p, size_t g, size_t i0, size_t n, si
 {
 	const char *numbers_at = (const char *)panel_of(m, p) + i0 * NR * tc_panel_bytes[m->type];
 	float numbers[EXPAND * NR] __attribute__((aligned(64)));
-	int narrow = m->group > 0 && m->group < TC_GROUP_WIDE;
+	int made = (m->group > 0 && m->group < TC_GROUP_WIDE) || m->place; /* not found in memory */
 	struct ahead ahead = ahead_of(m, p, g, i0, rows);
 
-	if (!narrow && m->type == TC_PANEL_F32) {
+	if (!made && m->type == TC_PANEL_F32) {
 		panel_f32(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate, ahead);
 		return;
 	}
-	if (!narrow && m->type == TC_PANEL_BF16 && rows < WIDEN) {
+	if (!made && m->type == TC_PANEL_BF16 && rows < WIDEN) {
 		panel_bf16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate, ahead);
 		return;
 	}
-	if (!narrow && m->type == TC_PANEL_F16 && rows < WIDEN) {
+	if (!made && m->type == TC_PANEL_F16 && rows < WIDEN) {
 		panel_f16(rows, outs, n, x + i0, ldx, numbers_at, y, ldy, accumulate, ahead);
 		return;
 	}
@@ -435,6 +493,22 @@ store_some(float *to, vf v, size_t n)
 	memcpy(to, &v, n * sizeof(*to));
 }
 
+ALWAYS_INLINE void
+put_outputs(const struct few *f, const int R, const int P, outputs y)
+{
+	const struct tc_matrix *m = f->m;
+
+	EACH_OUTPUT({
+		size_t j = (f->panel + (size_t)p) * NR + (size_t)v * W;
+		float *to = f->y + (size_t)r * f->ldy + j;
+
+		if (j + W <= m->out)
+			store(to, y[r][p][v]);
+		else if (j < m->out)
+			store_some(to, y[r][p][v], m->out - j);
+	})
+}
+
 /* bits 0: dense.  All but f are constants at every call. */
 ALWAYS_INLINE void
 few_rows(const struct few *f, load_fn *load_panel, const int bits, const int R, const int P)
@@ -467,16 +541,57 @@ few_rows(const struct few *f, load_fn *load_panel, const int bits, const int R, 
 					    m->shift == TC_SHIFT_NONE ? 0 : f->sums[(size_t)r * m->groups + g], y[r][p][v]);
 			}
 	}
-	EACH_OUTPUT({
-		size_t j = (f->panel + (size_t)p) * NR + (size_t)v * W;
-		float *to = f->y + (size_t)r * f->ldy + j;
-
-		if (j + W <= m->out)
-			store(to, y[r][p][v]);
-		else if (j < m->out)
-			store_some(to, y[r][p][v], m->out - j);
-	})
+	put_outputs(f, R, P, y);
 }
+
+#ifdef FMA8
+
+enum { MASKED_AHEAD = 1024, /* bytes of numbers that are asked for before they are met */
+	MASKED_ROWS = 4 };  /* whose sums registers hold */
+
+/* All but f and r0 are constants at every call. */
+ALWAYS_INLINE void
+few_masked_rows(const struct few *f, spread_fn *take, size_t r0, const int R, const int P)
+{
+	const struct tc_matrix *m = f->m;
+	v8 y[MASKED_ROWS][PANELS][NR / 8] = {{{{0}}}};
+	const float *x = f->x + r0 * f->ldx;
+	struct masked k[PANELS];
+
+	UNROLL for (int p = 0; p < P; p++)
+		k[p] = masked_panel(m, f->panel + (size_t)p);
+	for (size_t i = 0; i < m->in; i++) {
+		v8 b[MASKED_ROWS];
+
+		UNROLL for (int r = 0; r < R; r++)
+			b[r] = x[(size_t)r * f->ldx + i] - (v8){0};
+		UNROLL for (int p = 0; p < P; p++) {
+			__builtin_prefetch(k[p].values + MASKED_AHEAD, 0, 3);
+			UNROLL for (int e = 0; e < NR / 8; e++) {
+				v8 n = take_eight(&k[p], take);
+
+				UNROLL for (int r = 0; r < R; r++)
+					y[r][p][e] = FMA8(b[r], n, y[r][p][e]);
+			}
+		}
+	}
+	for (int r = 0; r < R; r++)
+		for (int p = 0; p < P; p++) {
+			size_t j = (f->panel + (size_t)p) * NR;
+
+			memcpy(f->y + (r0 + (size_t)r) * f->ldy + j, y[r][p], tc_min(m->out - j, NR) * sizeof(*f->y));
+		}
+}
+
+ALWAYS_INLINE void
+few_masked(const struct few *f, spread_fn *take, const int unused, const int R, const int P)
+{
+	(void)unused;
+	for (int r = 0; r < R; r += MASKED_ROWS)
+		few_masked_rows(f, take, (size_t)r, R < MASKED_ROWS ? R : MASKED_ROWS, P);
+}
+
+#endif
 
 /* Two rows, one after the other. */
 static void
@@ -494,37 +609,41 @@ each_row(const struct few *f, void (*one)(const struct few *))
 
 /* Rows and panels that keep the multipliers busy, one after another; returns
  * how many panels were done. */
-#define SHAPES(name, load_panel, bits)                                                                  \
+#define SHAPES(name, run, load, form)                                                                  \
 	static void name##_one(const struct few *f)                                                     \
 	{                                                                                               \
-		few_rows(f, load_panel, bits, 1, 1);                                                    \
+		run(f, load, form, 1, 1);                                                    \
 	}                                                                                               \
 	static size_t name(const struct few *f, size_t rows, size_t panels)                             \
 	{                                                                                               \
 		if (rows == AT_ONCE)                                                                    \
-			return few_rows(f, load_panel, bits, AT_ONCE, 1), 1;                            \
+			return run(f, load, form, AT_ONCE, 1), 1;                            \
 		if (rows == 4)                                                                          \
-			return few_rows(f, load_panel, bits, 4, 1), 1;                                  \
+			return run(f, load, form, 4, 1), 1;                                  \
 		if (rows == 2 && panels >= 2)                                                           \
-			return few_rows(f, load_panel, bits, 2, 2), 2;                                  \
+			return run(f, load, form, 2, 2), 2;                                  \
 		if (rows == 2)                                                                          \
 			return each_row(f, name##_one), 1;                                              \
 		if (panels >= PANELS)                                                                   \
-			return few_rows(f, load_panel, bits, 1, PANELS), PANELS;                        \
+			return run(f, load, form, 1, PANELS), PANELS;                        \
 		if (PANELS > 2 && panels >= 2)                                                          \
-			return few_rows(f, load_panel, bits, 1, 2), 2;                                  \
+			return run(f, load, form, 1, 2), 2;                                  \
 		return name##_one(f), 1;                                                                \
 	}
-SHAPES(few_f32, load_f32, 0)
-SHAPES(few_f16, load_f16, 0)
-SHAPES(few_bf16, load_bf16, 0)
-SHAPES(few_1, load_f32, 1)
-SHAPES(few_2, load_f32, 2)
-SHAPES(few_3, load_f32, 3)
-SHAPES(few_4, load_f32, 4)
-SHAPES(few_5, load_f32, 5)
-SHAPES(few_6, load_f32, 6)
-SHAPES(few_8, load_f32, 8)
+SHAPES(few_f32, few_rows, load_f32, 0)
+SHAPES(few_f16, few_rows, load_f16, 0)
+SHAPES(few_bf16, few_rows, load_bf16, 0)
+#ifdef FMA8
+SHAPES(masked_f16, few_masked, spread_f16, 0)
+SHAPES(masked_bf16, few_masked, spread_bf16, 0)
+#endif
+SHAPES(few_1, few_rows, load_f32, 1)
+SHAPES(few_2, few_rows, load_f32, 2)
+SHAPES(few_3, few_rows, load_f32, 3)
+SHAPES(few_4, few_rows, load_f32, 4)
+SHAPES(few_5, few_rows, load_f32, 5)
+SHAPES(few_6, few_rows, load_f32, 6)
+SHAPES(few_8, few_rows, load_f32, 8)
 
 typedef size_t few_fn(const struct few *f, size_t rows, size_t panels);
 
@@ -535,6 +654,10 @@ few_of(const struct tc_matrix *m)
 	static few_fn *const dense[TC_PANEL_CODES] = { few_f32, few_f16, few_bf16 };
 	static few_fn *const codes[9] = { NULL, few_1, few_2, few_3, few_4, few_5, few_6, NULL, few_8 };
 
+#ifdef FMA8
+	if (m->place)
+		return m->type == TC_PANEL_F16 ? masked_f16 : masked_bf16;
+#endif
 	if (m->group > 0 && m->group < TC_GROUP_WIDE)
 		return NULL;
 	if (m->type != TC_PANEL_CODES)

@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#include "tensor/mask.h"
-
 enum { TURN = 8192 };    /* weights that a thread takes at least, if there are as many */
 
 struct job {
@@ -12,9 +10,8 @@ struct job {
 	struct tc_packing p;
 	float *row;              /* [threads][cols] */
 	uint8_t *codes;          /* [threads][cols] */
-	uint64_t *keep;          /* [rows][words], where the tensor has a mask, or NULL */
-	float *stored;           /* [threads][2][cols] then */
-	double *stored_squares;  /* [threads][cols] */
+	float *left;             /* [threads][2][cols], where the tensor has a mask, or NULL */
+	double *left_squares;    /* [threads][cols] */
 	struct tc_grid *grids;   /* of all groups, where they are chosen before any weight is rounded; or NULL */
 	bool chosen;             /* they are */
 };
@@ -42,13 +39,13 @@ tc_group_of(const struct tc_quant_input *in, size_t row, size_t c, const float *
 }
 
 struct tc_group
-tc_group_stored(const struct tc_group *g, const uint64_t *bits, size_t c, const struct tc_group_room *room)
+tc_group_left(const struct tc_group *g, const struct tc_group_room *room)
 {
 	size_t n = 0;
 
 	room->w[0] = 0;
 	for (size_t i = 0; i < g->n; i++) {
-		if (!tc_mask_bit(bits, c + i))
+		if (g->w[i] == 0)
 			continue;
 		room->w[n] = g->w[i];
 		if (g->squares)
@@ -71,17 +68,16 @@ tc_fit_table(const struct tc_fitter *f, const struct tc_group *g)
 }
 
 static struct tc_grid
-fit(const struct job *j, size_t r, size_t c, const struct tc_group *g, int worker)
+fit(const struct job *j, const struct tc_group *g, int worker)
 {
 	size_t cols = j->p.cols;
-	float *w = j->stored + (size_t)worker * 2 * cols;
-	struct tc_group stored;
+	float *w = j->left + (size_t)worker * 2 * cols;
+	struct tc_group left;
 
-	if (!j->keep)
+	if (!j->left)
 		return j->f->fit(j->f, g);
-	stored = tc_group_stored(g, j->keep + r * tc_mask_words(cols), c,
-	    &(struct tc_group_room){ w, w + cols, j->stored_squares + (size_t)worker * cols });
-	return j->f->fit(j->f, &stored);
+	left = tc_group_left(g, &(struct tc_group_room){ w, w + cols, j->left_squares + (size_t)worker * cols });
+	return j->f->fit(j->f, &left);
 }
 
 static void
@@ -96,7 +92,7 @@ quantize_row(struct job *j, size_t r, int worker)
 		size_t c = k * width, n = tc_min(width, cols - c);
 		struct tc_group group = tc_group_of(j->in, r, c, w + c, n);
 		size_t at = tc_packing_group(&j->p, r, k);
-		struct tc_grid g = j->chosen ? j->grids[at] : fit(j, r, c, &group, worker);
+		struct tc_grid g = j->chosen ? j->grids[at] : fit(j, &group, worker);
 
 		if (!j->grids)
 			tc_packing_grid(&j->p, at, &g);
@@ -168,20 +164,6 @@ choose_grids(struct job *j, struct tc_pool *pool, struct tc_err *err)
 	return 0;
 }
 
-/* Grids are chosen for the weights that are stored. */
-static int
-take_mask(struct job *j, size_t threads, struct tc_err *err)
-{
-	size_t cols = tc_tensor_cols(j->in->w);
-
-	if (j->in->w->mask == TC_MASK_NONE)
-		return 0;
-	j->keep = tc_alloc(tc_tensor_rows(j->in->w) * tc_mask_words(cols), sizeof(*j->keep), err);
-	j->stored = tc_alloc(threads * 2, cols * sizeof(*j->stored), err);
-	j->stored_squares = tc_alloc(threads, cols * sizeof(*j->stored_squares), err);
-	return j->keep && j->stored && j->stored_squares ? tc_mask_of(j->in->w, j->keep, err) : -1;
-}
-
 int
 tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool,
     struct tc_err *err)
@@ -194,7 +176,12 @@ tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct
 	if (r == 0) {
 		j.row = tc_alloc(threads, cols * sizeof(*j.row), err);
 		j.codes = tc_alloc(threads, cols, err);
-		r = j.row && j.codes ? take_mask(&j, threads, err) : -1;
+		r = j.row && j.codes ? 0 : -1;
+	}
+	if (r == 0 && in->w->mask != TC_MASK_NONE) {
+		j.left = tc_alloc(threads * 2, cols * sizeof(*j.left), err);
+		j.left_squares = tc_alloc(threads, cols * sizeof(*j.left_squares), err);
+		r = j.left && j.left_squares ? 0 : -1;
 	}
 	if (r == 0)
 		r = choose_grids(&j, pool, err);
@@ -208,8 +195,7 @@ tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct
 	free(j.grids);
 	free(j.row);
 	free(j.codes);
-	free(j.keep);
-	free(j.stored);
-	free(j.stored_squares);
+	free(j.left);
+	free(j.left_squares);
 	return r;
 }

@@ -18,13 +18,13 @@ struct tc_group {
  * them is in's. */
 struct tc_group tc_group_of(const struct tc_quant_input *in, size_t row, size_t c, const float *w, size_t n);
 
-/* Those of g's weights, in its order, whose bit is set, that of the first being bit c
- * of a row of a mask; where there is none, a weight of 0.  room: for g->n of each. */
+/* Those of g's weights that are not 0, one after another; of none a weight of 0.  A
+ * pruned tensor's grids are for what is left.  room: for g->n of each. */
 struct tc_group_room {
 	float *w, *fisher;
 	double *squares;
 };
-struct tc_group tc_group_stored(const struct tc_group *g, const uint64_t *bits, size_t c, const struct tc_group_room *room);
+struct tc_group tc_group_left(const struct tc_group *g, const struct tc_group_room *room);
 
 /* A quantizer's way to choose grids, for one tensor.  Several threads may use
  * it. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "tensor/mask.h"
 
 #define LEAST 0x1p-100f /* maximum, of which 127 / maximum is finite */
 
@@ -13,6 +14,8 @@ tc_int8_takes(const struct tc_tensor *w)
 	const struct tc_format *f = &w->format;
 	size_t in = tc_tensor_cols(w), group = f->group == TC_GROUP_ROW ? in : tc_min(f->group, in);
 
+	if (w->mask != TC_MASK_NONE && !tc_mask_has_zero(w))
+		return false;
 	return f->encoding == TC_UNIFORM && f->zero != TC_ZERO_MIN && w->residual.bits == 0 && group >= TC_GROUP_WIDE && group <= TC_INT8_GROUP_MAX &&
 	    (group % 4 == 0 || group == in);
 }

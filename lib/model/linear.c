@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tensor/factors.h"
+#include "model/masked.h"
 #include "tensor/mask.h"
 
 /* The kernels know its codes.  What a mask leaves out has codes where one is 0. */
@@ -361,6 +362,8 @@ prepare_own(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t 
 	l->m.type = numbers ? dense_type(&w->format, l->m.in, nrows, use) : TC_PANEL_F32;
 	if (take_sparse(&l->sparse, w, row0, nrows, err) < 0 || take_ops(l, w, err) < 0)
 		return -1;
+	if (numbers && w->mask != TC_MASK_NONE && l->m.type != TC_PANEL_F32 && use == TC_LINEAR_FEW && tc_kernels()->takes_masks)
+		return tc_masked_prepare(l, w, pool, err);
 	l->nothing_else = w->format.encoding == TC_NONE;
 	if (l->nothing_else)
 		return 0;
@@ -518,6 +521,7 @@ tc_linear_free(struct tc_linear *l)
 	free(l->panels.p);
 	free(l->scale.p);
 	free(l->zero.p);
+	free(l->place.p);
 	free(l->bias);
 	for (int side = 0; l->factor && side < TC_SIDES; side++)
 		tc_linear_free(&l->factor[side]);

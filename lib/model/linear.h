@@ -7,10 +7,12 @@
  * other sums for codes than for numbers, codes they stay.  With dynamic int8
  * (int8.h) a matrix that it takes stays codes, of 8 bits.  Formats that the
  * kernels do not know stay as they are in the tensor, for few rows, and are
- * unpacked panel by panel at every product.  Factors are two matrices more, of
- * which the second multiplies what the first has made of the inputs; what comes
- * of it is added to the rest.  Sparse numbers are multiplied by themselves, after
- * that; input ops are done first, once for layers that have the same. */
+ * unpacked panel by panel at every product.  Of numbers with a mask few rows
+ * read what is stored alone, where the kernels take masks; codes with one are
+ * held as if they had none, those of 0 in the gaps.  Factors are two matrices more,
+ * of which the second multiplies what the first has made of the inputs; what
+ * comes of it is added to the rest.  Sparse numbers are multiplied by themselves,
+ * after that; input ops are done first, once for layers that have the same. */
 #ifndef TC_MODEL_LINEAR_H
 #define TC_MODEL_LINEAR_H
 
@@ -28,7 +30,7 @@ struct tc_linear {
 	struct tc_linear_buffer {
 		void *p;
 		size_t size_bytes;
-	} panels, scale, zero;
+	} panels, scale, zero, place;
 	float table[256];
 	float *bias;            /* [out] or NULL */
 	/* Numbers apart: those of output j are first[j] .. first[j+1]-1. */

@@ -168,9 +168,8 @@ tc_mask_piece(const struct tc_tensor *t, size_t row, size_t start, size_t c, siz
 	return popcount(bits, words);
 }
 
-/* A row's bits; returns how many are set. */
-static size_t
-read_row(const struct tc_tensor *t, size_t row, size_t start, uint64_t *bits)
+size_t
+tc_mask_row(const struct tc_tensor *t, size_t row, size_t start, uint64_t *bits)
 {
 	size_t cols = tc_tensor_cols(t), stored = 0;
 
@@ -203,7 +202,7 @@ check_row(const struct tc_tensor *t, size_t row, size_t start, uint64_t *bits, s
 	}
 	if (!good)
 		return tc_fail(err, TC_DATA, "%s: row %zu: a mask that cannot be", t->name, row);
-	*stored = read_row(t, row, start, bits);
+	*stored = tc_mask_row(t, row, start, bits);
 	return 0;
 }
 
@@ -235,7 +234,7 @@ tc_mask_of(const struct tc_tensor *t, uint64_t *bits, struct tc_err *err)
 
 	if (t->mask != TC_MASK_NONE && t->rank == 0) {
 		for (size_t r = 0; r < rows; r++)
-			start += read_row(t, r, start, bits + r * words);
+			start += tc_mask_row(t, r, start, bits + r * words);
 		return 0;
 	}
 	w = tc_alloc(cols, sizeof(*w), err);

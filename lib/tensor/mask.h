@@ -56,6 +56,9 @@ size_t tc_mask_start(const struct tc_tensor *t, size_t row);
  * most that: their bits, spare ones 0.  Returns how many are stored. */
 size_t tc_mask_piece(const struct tc_tensor *t, size_t row, size_t start, size_t c, size_t n, uint64_t bits[TC_MASK_PIECE / 64]);
 
+/* A whole row's bits, [tc_mask_words(cols)]; returns how many are stored. */
+size_t tc_mask_row(const struct tc_tensor *t, size_t row, size_t start, uint64_t *bits);
+
 /* Whether every group of t's codes has one for 0, by which a mask
  * can be told as well. */
 bool tc_mask_has_zero(const struct tc_tensor *t);

@@ -171,12 +171,6 @@ tc_format_row_groups(const struct tc_format *f, size_t cols)
 }
 
 size_t
-tc_format_groups(const struct tc_format *f, size_t rows, size_t cols)
-{
-	return f->group == TC_GROUP_TENSOR ? 1 : rows * tc_format_row_groups(f, cols);
-}
-
-size_t
 tc_format_book_bytes(const struct tc_format *f)
 {
 	return ((size_t)f->stages * (size_t)f->vector * sizeof(uint16_t)) << f->bits;
@@ -493,6 +487,28 @@ tc_f32_from(enum tc_dtype dtype, const void *src, size_t n, float *dst)
 		return;
 	default:
 		assert(!"a dtype of numbers");
+	}
+}
+
+void
+tc_f32_to(enum tc_dtype dtype, const float *src, size_t n, void *dst)
+{
+	uint16_t *h = dst;
+
+	switch (dtype) {
+	case TC_F32:
+		memcpy(dst, src, n * sizeof(*src));
+		return;
+	case TC_BF16:
+		for (size_t i = 0; i < n; i++)
+			h[i] = tc_bf16_from_f32(src[i]);
+		return;
+	case TC_F16:
+		for (size_t i = 0; i < n; i++)
+			h[i] = tc_f16_from_f32(src[i]);
+		return;
+	default:
+		assert(!"a dtype of weights");
 	}
 }
 

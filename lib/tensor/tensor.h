@@ -201,9 +201,8 @@ const struct tc_part *tc_tensor_part(const struct tc_tensor *t, const char *name
 const uint16_t *tc_tensor_book(const struct tc_tensor *t);
 size_t tc_format_book_bytes(const struct tc_format *f);
 
-/* How many groups a row has, and the tensor. */
+/* How many groups a row has. */
 size_t tc_format_row_groups(const struct tc_format *f, size_t cols);
-size_t tc_format_groups(const struct tc_format *f, size_t rows, size_t cols);
 /* The scale of group i of t's format. */
 float tc_tensor_scale(const struct tc_tensor *t, size_t i);
 
@@ -238,6 +237,7 @@ int tc_tensor_check_sparse(const struct tc_tensor *t, struct tc_err *err) TC_MUS
 /* Conversions of runs of elements; exact except to a narrower type, which
  * rounds to nearest even. */
 void tc_f32_from(enum tc_dtype dtype, const void *src, size_t n, float *dst);
+void tc_f32_to(enum tc_dtype dtype, const float *src, size_t n, void *dst); /* f32, f16, bf16 */
 uint16_t tc_bf16_from_f32(float x);
 uint16_t tc_f16_from_f32(float x);
 float tc_f32_from_f16(uint16_t h);

@@ -444,7 +444,7 @@ main(void)
 	test_together("lloyd");
 	test_pruned("rtn", TC_ZERO_MIN, 0.08);
 	test_pruned("rtn", TC_ZERO_INT, 0.16);
-	test_pruned("opt", TC_ZERO_MIN, 0.08);
+	test_pruned("opt", TC_ZERO_MIN, 0.1);
 	test_pruned("hqq", TC_ZERO_MIN, 0.16);
 	test_pruned("lloyd", TC_ZERO_NONE, 0.3);
 	test_pruned_refused();

@@ -9,7 +9,8 @@
 #include "kernel/kernel.h"
 #include "kinds.h"
 #include "layer.h"
-#include "method/quantizer.h"
+#include "mask.h"
+#include "method/compose.h"
 #include "tap.h"
 
 /* Half of the weights become 0. */
@@ -293,6 +294,58 @@ test_zeros(const struct tc_quantizer *grid, enum tc_zero zero, bool has)
 		}
 }
 
+/* Half of the weights have a mask: grids without 0 are for the others, whose errors
+ * and those of what stays 0 are made up for. */
+static void
+test_masked(const struct tc_quantizer *grid, enum tc_zero zero, bool is_static)
+{
+	const struct tc_compose plain = { .clip_z = NAN };
+	struct tc_quant_options o = { .bits = 3, .group = 32, .zero = zero, .scale = TC_F16, .damping = 0.01, .static_groups = is_static,
+		.block = 128, .grid = grid };
+	static struct layer l;
+	static float pruned[ROWS * COLS];
+	uint64_t *keep = random_mask(&rng, ROWS, COLS, 0.5);
+	struct tc_quantized q[2];
+	struct tc_kept k;
+	double e[2];
+	bool zeros = true;
+
+	make(&l, TOKENS, -1);
+	for (size_t i = 0; i < ROWS * COLS; i++)
+		l.w[i] = 3 + l.w[i] / 4;  /* far from 0 */
+	if (tc_mask_apply(&k, &l.t, keep, &err) < 0)
+		exit(1);
+	tc_tensor_read_rows(&k.t, 0, ROWS, pruned);
+	l.t = k.t;
+	for (int way = 0; way < 2; way++) {
+		struct tc_quant_input in = { .w = &l.t };
+		struct tc_factor f;
+		static float w[ROWS * COLS];
+
+		if (tc_factor_make(&f, l.packed, COLS, o.damping, false, &err) < 0)
+			exit(1);
+		in.factor = &f;
+		if (tc_compose_run(&plain, way ? tc_quantizer_find("gptq") : grid, &o, &in, &q[way], NULL, &err) < 0)
+			exit(1);
+		numbers(&q[way], w);
+		for (size_t i = 0; i < ROWS * COLS; i++) {
+			zeros &= pruned[i] != 0 || w[i] == 0;
+			w[i] -= pruned[i];
+		}
+		e[way] = 0;
+		for (size_t r = 0; r < ROWS; r++)
+			for (size_t i = 0; i < COLS; i++)
+				for (size_t j = 0; j < COLS; j++)
+					e[way] += (double)w[r * COLS + i] * l.h[i * COLS + j] * (double)w[r * COLS + j];
+		tc_factor_free(&f);
+		tc_quantized_free(&q[way]);
+	}
+	ok(zeros && e[1] < 0.5 * e[0], "%s, zero %s%s: what has a mask stays 0, the rest makes up for its error (%.3g of %.3g)", grid->name,
+	    tc_zero_names[zero], is_static ? ", static groups" : "", e[1], e[0]);
+	tc_kept_free(&k);
+	free(keep);
+}
+
 static void
 test_few_tokens(const char *kind)
 {
@@ -393,6 +446,11 @@ main(void)
 	test_zeros(tc_quantizer_find("opt"), TC_ZERO_INT, true);
 	test_zeros(tc_quantizer_find("nf4"), TC_ZERO_NONE, true);
 	test_zeros(tc_quantizer_find("nf3"), TC_ZERO_NONE, true);
+	for (int is_static = 0; is_static < 2; is_static++) {
+		test_masked(tc_quantizer_find("rtn"), TC_ZERO_MIN, is_static);
+		test_masked(tc_quantizer_find("rtn"), TC_ZERO_INT, is_static);
+		test_masked(tc_quantizer_find("lloyd"), TC_ZERO_NONE, is_static);
+	}
 	test_factor();
 	test_missing();
 	tc_pool_close(pool);
