@@ -8,6 +8,7 @@
 #include "cli/errors_file.h"
 #include "cli/select.h"
 #include "cli/spill.h"
+#include "cli/stats_file.h"
 #include "kernel/kernel.h"
 #include "method/lowrank.h"
 #include "method/measures.h"
@@ -41,11 +42,13 @@ struct args {
 	bool residual, sequential;
 	struct base base;
 	double damp;
+	struct tc_stats_file stats;
 	/* derived */
 	struct tc_cli *cli;
 	enum tc_dtype type;
 	struct tc_hold hold;       /* every record, where they are looked at first */
 	struct plan plan;
+	bool looking;              /* at spectra */
 	struct tc_measures measures;
 	bool told_stale;
 	struct tc_quantized out;   /* of the tensor in hand */
@@ -98,6 +101,8 @@ static const struct tc_option options[] = {
 	  .help = "share of its mean added to the metric's diagonal (default 0.01)" },
 	{ .name = "errors", .type = TC_OPT_TEXT, .offset = FIELD(errors), .arg = "FILE", .role = TC_OPT_FREE,
 	  .help = "write what error each tensor is left with, as JSON" },
+	{ .name = "stats", .type = TC_OPT_CALL, .offset = FIELD(stats), .arg = "FILE", .parse = tc_stats_file_parse, .print = tc_stats_file_print,
+	  .help = "a stream whose statistics stand in for those of MODEL" },
 	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
 	  .min = 1 << 20, .max = 0x1p62, .help = "most bytes of hidden states in memory, K M G T may follow" },
 	{ .type = TC_OPT_END }
@@ -128,8 +133,10 @@ derive(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--residual and --base go together");
 	if (a->order && !a->sequential)
 		return tc_fail(err, TC_USAGE, "--order goes with --sequential");
-	if (has_metric(a, "none") && (a->sequential || !isnan(a->damp)))
-		return tc_fail(err, TC_USAGE, "--metric none counts by nothing that --sequential measures or --damp changes");
+	if (has_metric(a, "none") && (a->sequential || a->stats.path || !isnan(a->damp)))
+		return tc_fail(err, TC_USAGE, "--metric none counts by nothing: not with --sequential, --stats or --damp");
+	if (a->sequential && a->stats.path && isnan(a->budget))
+		return tc_fail(err, TC_USAGE, "--sequential measures what --stats would say");
 	a->type = (enum tc_dtype)tc_dtype_find(a->dtype, strlen(a->dtype));
 	return 0;
 }
@@ -203,10 +210,11 @@ struct work {
 static int
 fill_metric(struct args *a, const struct tc_tensor *t, struct work *k, struct tc_err *err)
 {
-	const struct tc_quant_options none = { .bits = 8 };
 	bool stale;
 
-	if (tc_measures_of(&a->measures, tc_quantizer_find("rtn"), &none, &k->known, &stale, err) < 0)
+	if (a->stats.path && (a->looking || !a->sequential) && tc_measures_feed(&a->measures, &a->stats.hold, t->block, true, err) < 0)
+		return -1;
+	if (tc_measures_site(&a->measures, (enum tc_site)tc_role_site(t->role), NULL, &k->known, &stale, err) < 0)
 		return -1;
 	if ((has_metric(a, "hessian") && !k->known.hessian) || (has_metric(a, "norm") && !k->known.squares))
 		return tc_fail(err, TC_DATA, "%s: %s (tc-calib%s, or --sequential)", t->name,
@@ -377,7 +385,9 @@ notice(void *ctx, const struct tc_record *r, struct tc_err *err)
 {
 	struct args *a = ctx;
 
-	return r->kind != TC_KIND_STAT || tc_stat_is_of_tensor(r->u.stat.kind) ? 0 : tc_measures_take(&a->measures, r, err);
+	if (r->kind != TC_KIND_STAT || tc_stat_is_of_tensor(r->u.stat.kind) || (a->stats.path && (a->looking || !a->sequential)))
+		return 0;
+	return tc_measures_take(&a->measures, r, err);
 }
 
 static int
@@ -400,6 +410,7 @@ look(struct args *a, struct tc_source *source, struct tc_err *err)
 	double budget = 0, fixed = 0;
 	int r = read_all(a, source, err);
 
+	a->looking = true;
 	for (size_t i = 0; r == 0 && i < a->hold.n; i++) {
 		const struct tc_record *rec = &a->hold.item[i].r;
 		const struct tc_tensor *t = &rec->u.tensor;
@@ -413,6 +424,7 @@ look(struct args *a, struct tc_source *source, struct tc_err *err)
 		if (can_factor(a, t))
 			r = plan_tensor(a, t, err);
 	}
+	a->looking = false;
 	tc_measures_clear(&a->measures);
 	if (r < 0)
 		return -1;
@@ -479,6 +491,7 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	struct tc_source *from = source;
 
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 || open_base(cli, a) < 0 ||
+	    tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
 	if (!isnan(a->budget)) {
@@ -515,6 +528,7 @@ free_args(struct args *a)
 	tc_hold_clear(&a->base.hold);
 	tc_source_close(a->base.source);
 	tc_measures_clear(&a->measures);
+	tc_stats_file_close(&a->stats);
 }
 
 int

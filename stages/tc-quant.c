@@ -615,6 +615,15 @@ shared_book(struct args *a, const struct tc_tensor *t)
 	return &a->books[strcmp(a->book, "role") == 0 ? t->role : 0];
 }
 
+/* What a file of statistics has of t's block; nothing for a factor that reads none. */
+static int
+feed(struct args *a, const struct tc_tensor *t, struct tc_err *err)
+{
+	if (!a->stats.path || (t->block < 0 && tc_role_is_of_block(t->role)))
+		return 0;
+	return tc_measures_feed(&a->measures, &a->stats.hold, t->block, !a->sequential, err);
+}
+
 /* Whether t is to be quantized, and how: 1, 0, -1. */
 static int
 plan(struct args *a, const struct tc_tensor *t, enum tc_weights weights, const struct tc_quantizer **quantizer,
@@ -636,7 +645,7 @@ plan(struct args *a, const struct tc_tensor *t, enum tc_weights weights, const s
 		return tc_fail(err, TC_DATA, t->rank ? "%s: has factors, and they are no numbers, or not alone" : "%s: is quantized already", t->name);
 	if (tc_tensor_check_finite(t, err) < 0)
 		return -1;
-	if (a->stats.path && tc_measures_feed(&a->measures, &a->stats.hold, t->block, !a->sequential, err) < 0)
+	if (feed(a, t, err) < 0)
 		return -1;
 	if (tc_measures_of(&a->measures, *quantizer, o, in, &stale, err) < 0)
 		return -1;
@@ -688,6 +697,8 @@ quantize_factors(struct args *a, const struct tc_tensor *t, struct tc_err *err)
 	struct tc_quant_input in;
 	int r = 1;
 
+	if (feed(a, t, err) < 0)
+		return -1;
 	for (enum tc_side side = 0; r > 0 && side < TC_SIDES; side++)
 		r = quantize_factor(a, t, side, &quantizer, &in, &q[side], err);
 	if (r > 0 && tc_factored_join(t, (const struct tc_tensor *[]){ &q[TC_SIDE_U].t, &q[TC_SIDE_V].t }, &a->out, err) < 0)

@@ -65,6 +65,27 @@ kld() {
 	tc-lowrank "$TINY/llama" -q --rank 4 -o l.tc
 }
 
+@test "--stats: statistics of a file stand in for the stream's" {
+	calibrated llama
+	tc-calib "$TINY/llama" --ids ids.json --hessian --stats-only -o s.tc
+	for options in '--rank 9' '--rank 9 --metric norm' '--bits-budget 12'; do
+		# shellcheck disable=SC2086
+		tc-lowrank c.tc -q $options -o want.tc
+		# shellcheck disable=SC2086
+		tc-lowrank "$TINY/llama" -q $options --stats s.tc | tc-cmp - want.tc >cmp || { echo "$options"; cat cmp; return 1; }
+	done
+	# factors of which are quantized by it, too
+	tc-lowrank c.tc -q --rank 9 -o want.tc
+	tc-lowrank "$TINY/llama" -q --rank 9 --stats s.tc -o l.tc
+	for method in gptq awq opt; do
+		tc-quant l.tc -q --method $method --stats s.tc | tc-cmp - <(tc-quant want.tc -q --method $method) >cmp || { cat cmp; return 1; }
+	done
+	tc-calib "$TINY/llama" --ids ids.json --tokens-only | tc-lowrank -q --bits-budget 12 --stats s.tc --sequential -o l.tc
+	fails 2 'measures what --stats would say' tc-lowrank c.tc --rank 4 --sequential --stats s.tc
+	fails 2 'metric none counts by nothing' tc-lowrank c.tc --rank 4 --metric none --stats s.tc
+	fails 66 'nothere' tc-lowrank c.tc --rank 4 --stats nothere
+}
+
 @test "a threshold is met by the least rank that meets it" {
 	calibrated llama
 	tc-lowrank c.tc -q --threshold 0.1 --damp 0 --dtype f32 --errors e.json -o l.tc
