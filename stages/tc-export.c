@@ -149,18 +149,6 @@ make_room(struct export *x, size_t n, struct tc_err *err)
 	return 0;
 }
 
-/* x->values to x->converted. */
-static void
-convert(struct export *x, enum tc_dtype to, size_t n)
-{
-	uint16_t *half = x->converted;
-
-	if (to == TC_F32)
-		memcpy(x->converted, x->values, n * sizeof(*x->values));
-	for (size_t i = 0; to != TC_F32 && i < n; i++)
-		half[i] = to == TC_F16 ? tc_f16_from_f32(x->values[i]) : tc_bf16_from_f32(x->values[i]);
-}
-
 /* Takes data to the safetensors file or to the spool. */
 static int
 put(struct export *x, bool late, const void *data, size_t n, struct tc_err *err)
@@ -182,7 +170,7 @@ put_converted(struct export *x, const struct tc_tensor *t, enum tc_dtype to, boo
 		int64_t bad;
 
 		tc_tensor_read_rows(t, row, n / cols, x->values);
-		convert(x, to, n);
+		tc_f32_to(to, x->values, n, x->converted);
 		bad = tc_first_not_finite(to, x->converted, n);
 		if (bad >= 0)
 			return tc_fail(err, TC_DATA, "tensor '%s': element %zu %s %s", t->name, row * cols + (size_t)bad,

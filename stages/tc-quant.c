@@ -10,6 +10,7 @@
 #include "cli/plan.h"
 #include "cli/select.h"
 #include "cli/spill.h"
+#include "cli/stats_file.h"
 #include "cli/super_search.h"
 #include "kernel/kernel.h"
 #include "method/measures.h"
@@ -63,6 +64,7 @@ struct args {
 	int64_t residual;
 	const char *errors;
 	struct tc_plan_option alloc;
+	struct tc_stats_file stats;
 	/* derived */
 	struct tc_compose compose;
 	struct how one, *how;       /* how: [nhow], of each row of the plan, or `one` */
@@ -216,6 +218,8 @@ static const struct tc_option options[] = {
 	  .help = "write what error each tensor is left with, as JSON" },
 	{ .name = "alloc", .type = TC_OPT_CALL, .offset = FIELD(alloc), .arg = "PLAN", .parse = tc_plan_option_parse,
 	  .print = tc_plan_option_print, .help = "obey this plan of tc-alloc (default the stream's, if it carries one)" },
+	{ .name = "stats", .type = TC_OPT_CALL, .offset = FIELD(stats), .arg = "FILE", .parse = tc_stats_file_parse, .print = tc_stats_file_print,
+	  .help = "a stream whose statistics stand in for those of MODEL" },
 	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
 	  .min = 1 << 20, .max = 0x1p62, .help = "most bytes of hidden states in memory, K M G T may follow" },
 	{ .type = TC_OPT_END }
@@ -629,6 +633,8 @@ plan(struct args *a, const struct tc_tensor *t, const struct tc_quantizer **quan
 		return tc_fail(err, TC_DATA, "%s: is quantized already", t->name);
 	if (tc_tensor_check_finite(t, err) < 0)
 		return -1;
+	if (a->stats.path && tc_measures_feed(&a->measures, &a->stats.hold, t->block, !a->sequential, err) < 0)
+		return -1;
 	if (tc_measures_of(&a->measures, *quantizer, o, in, &stale, err) < 0)
 		return -1;
 	if (stale && !a->told_stale)
@@ -667,6 +673,9 @@ notice(void *ctx, const struct tc_record *r, struct tc_err *err)
 	struct args *a = ctx;
 
 	if (r->kind != TC_KIND_STAT || (tc_stat_is_of_tensor(r->u.stat.kind) && !some(a, weighs)))
+		return 0;
+	/* With --sequential those of activations are measured. */
+	if (a->stats.path && (!a->sequential || tc_stat_is_of_tensor(r->u.stat.kind)))
 		return 0;
 	return tc_measures_take(&a->measures, r, err);
 }
@@ -842,6 +851,7 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 		tc_cli_say(cli, "the checkpoint was %s before: its numbers are quantized anew", source->header.base_quantized);
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
 	    check_kept(a, &source->header, &cli->err) < 0 || derive_rest(a, source, &from, &cli->err) < 0 ||
+	    tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
 	if (looks_first(a)) {
@@ -886,6 +896,7 @@ main(int argc, char **argv)
 		tc_pq_book_free(&a.books[i]);
 	tc_hold_clear(&a.hold);
 	tc_measures_clear(&a.measures);
+	tc_stats_file_close(&a.stats);
 	tc_spots_free(&a.keep.spots);
 	tc_plan_close(&a.alloc);
 	if (a.how != &a.one)

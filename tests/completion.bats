@@ -19,7 +19,7 @@ completes() {
 @test "bash completes options" {
 	[ "$(completes tc-quant --me)" = "--method
 --memory" ]
-	[ "$(completes tc-quant demo --s | paste -sd ' ')" = '--sym --scale --sequential --static-groups --seed --strip' ]
+	[ "$(completes tc-quant demo --s | paste -sd ' ')" = '--sym --scale --sequential --static-groups --stats --seed --strip' ]
 	[ -z "$(completes tc-quant --nonsense)" ]
 	# Every option that --help lists, and no other.
 	for stage in $(stages); do

@@ -527,3 +527,35 @@ tensors["model.layers.2.mlp.up_proj.weight"][2][:] = struct.pack("<f", -0.5) * (
 		tc-quant f.tc -q --method lloyd --bits 3 --per $per --embed same | tc-ppl --ids ids.json --base "$TINY/llama" --json | jq -e ".kld != $(cat kld) and .kld < 1"
 	done
 }
+
+@test "--stats: statistics of a file stand in for the stream's" {
+	ids 4 128 >ids.json
+	tc-calib "$TINY/llama" -q --ids ids.json --hessian -o c.tc
+	tc-fisher "$TINY/llama" -q --ids ids.json --per weight -o f.tc
+	tc-calib "$TINY/llama" -q --ids ids.json --hessian --stats-only -o stats.tc
+	while read -r with from options; do
+		# shellcheck disable=SC2086
+		tc-quant $with -q --strip --bits 3 --group 16 $options -o want.tc
+		# shellcheck disable=SC2086
+		tc-quant "$TINY/llama" -q --bits 3 --group 16 $options --stats $from | tc-cmp - want.tc >cmp || { echo "$options"; cat cmp; return 1; }
+	done <<-'END'
+		c.tc stats.tc --method gptq
+		c.tc c.tc --method awq --head same
+		c.tc stats.tc --method opt --weights squares
+		f.tc f.tc --method lloyd --weights fisher --embed same
+		c.tc stats.tc --method pq --book role
+	END
+	# The stream's own are not looked at, but tokens are, with --sequential.
+	tc-calib "$TINY/llama" -q --ids <(ids 2 32) | tc-quant -q --method gptq --stats <(cat stats.tc) -o a.tc
+	tc-quant c.tc -q --strip --method gptq | tc-cmp - a.tc
+	tc-quant c.tc -q --strip --method gptq --grid opt --sequential --stats f.tc -o a.tc
+	tc-quant c.tc -q --strip --method gptq --grid opt --sequential | tc-cmp - a.tc >cmp && return 1
+	records a.tc | head -n 1 | jq -r '.steps[-1][3]' | grep -qE -- "--stats [0-9a-f]{16}"
+	tc-quant "$TINY/llama" -q --method gptq --stats stats.tc -o a.tc
+	cp stats.tc other.tc
+	tc-quant "$TINY/llama" -q --method gptq --stats other.tc | cmp - a.tc
+	tc-import "$TINY/llama" -o plain.tc
+	fails 65 'plain.tc: has no statistics' tc-quant c.tc --method gptq --stats plain.tc
+	fails 65 'is of another model' tc-quant "$TINY/qwen2" --method gptq --stats stats.tc
+	fails 66 'nothere' tc-quant c.tc --stats nothere
+}

@@ -23,6 +23,7 @@ tc_measures_clear(struct tc_measures *m)
 {
 	for (int s = 0; s < TC_SITES; s++)
 		forget(&m->site[s]);
+	m->fed = false;
 	for (int r = 0; r < TC_ROLES; r++) {
 		free(m->fisher[r].squares);
 		m->fisher[r] = (struct tc_gradients){0};
@@ -168,13 +169,33 @@ tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_
 	return r;
 }
 
-static int
-fill_site(struct tc_measure *at, const struct tc_quantizer *q, const struct tc_quant_options *o, struct tc_quant_input *in,
+int
+tc_measures_feed(struct tc_measures *m, const struct tc_hold *h, int block, bool activations, struct tc_err *err)
+{
+	if (m->fed && m->block == block)
+		return 0;
+	for (size_t i = 0; i < h->n; i++) {
+		const struct tc_record *r = &h->item[i].r;
+
+		if (r->kind == TC_KIND_STAT && r->u.stat.block == block &&
+		    (activations || block < 0 || tc_stat_is_of_tensor(r->u.stat.kind)) && tc_measures_take(m, r, err) < 0)
+			return -1;
+	}
+	m->fed = m->block == block;
+	return 0;
+}
+
+int
+tc_measures_site(struct tc_measures *m, enum tc_site site, const struct tc_quant_options *factored, struct tc_quant_input *in,
     bool *stale, struct tc_err *err)
 {
 	const struct tc_tensor *t = in->w;
+	struct tc_measure *at = &m->site[site];
 	size_t cols = tc_tensor_cols(t);
 
+	*stale = false;
+	if (t->bias || t->block != m->block)
+		return 0;
 	if ((at->squares && at->squares_dim != cols) || (at->magnitudes && at->magnitudes_dim != cols) ||
 	    (at->hessian && at->hessian_dim != cols))
 		return tc_fail(err, TC_DATA, "%s: the statistics of its site are of another model", t->name);
@@ -183,9 +204,9 @@ fill_site(struct tc_measure *at, const struct tc_quantizer *q, const struct tc_q
 	in->op = at->op.block > 0 ? &at->op : NULL;
 	in->hessian = at->hessian;
 	*stale = at->stale;
-	if (q->needs != TC_NEEDS_HESSIAN || !at->hessian)
+	if (!factored || !at->hessian)
 		return 0;
-	if (!at->factored && tc_factor_make(&at->factor, at->hessian, cols, o->damping, o->act_order, err) < 0)
+	if (!at->factored && tc_factor_make(&at->factor, at->hessian, cols, factored->damping, factored->act_order, err) < 0)
 		return tc_err_at(err, "%s", t->name);
 	at->factored = true;
 	in->factor = &at->factor;
@@ -236,7 +257,7 @@ tc_measures_of(struct tc_measures *m, const struct tc_quantizer *q, const struct
 	bool here = !t->bias && t->block == m->block;
 
 	*stale = false;
-	if (here && site >= 0 && fill_site(&m->site[site], q, o, in, stale, err) < 0)
+	if (site >= 0 && tc_measures_site(m, (enum tc_site)site, q->needs == TC_NEEDS_HESSIAN ? o : NULL, in, stale, err) < 0)
 		return -1;
 	if (!grids || !grids->weighs)
 		return 0;

@@ -4,7 +4,7 @@
 #define TC_METHOD_MEASURES_H
 
 #include "method/compose.h"
-#include "stream/record.h"
+#include "stream/hold.h"
 
 struct tc_measure {
 	double *squares, *magnitudes; /* [dim] or NULL: sums */
@@ -27,6 +27,7 @@ struct tc_measures {
 	const struct tc_compose *compose; /* NULL, or what rotates the inputs: measures
 	                                   * are then of the rotated ones */
 	int block;
+	bool fed;                /* what a hold has of it was taken */
 	struct tc_measure site[TC_SITES];
 	struct tc_gradients fisher[TC_ROLES]; /* of weights, not biases */
 };
@@ -34,6 +35,12 @@ struct tc_measures {
 /* Takes a statistic of activations, or squared gradients by weight; others are
  * not looked at.  Those of another block than the last are forgotten. */
 int tc_measures_take(struct tc_measures *m, const struct tc_record *stat, struct tc_err *err) TC_MUST_CHECK;
+/* Takes what h has of a block's statistics, unless it did so last; of activations
+ * in blocks only if they are wanted. */
+int tc_measures_feed(struct tc_measures *m, const struct tc_hold *h, int block, bool activations, struct tc_err *err) TC_MUST_CHECK;
+/* Fills in what is known of a site of the block that in->w is of: with `factored`,
+ * its Hessian, factored as that says.  *stale as below. */
+int tc_measures_site(struct tc_measures *m, enum tc_site site, const struct tc_quant_options *factored, struct tc_quant_input *in, bool *stale, struct tc_err *err) TC_MUST_CHECK;
 /* Fills in what is known of in->w and of the site that it reads: a Hessian,
  * factored, when the quantizer needs it, and what errors count by as o->weights
  * says; TC_DATA when what that asks for is not known (squares: of a tensor that

@@ -490,6 +490,28 @@ tc_f32_from(enum tc_dtype dtype, const void *src, size_t n, float *dst)
 	}
 }
 
+void
+tc_f32_to(enum tc_dtype dtype, const float *src, size_t n, void *dst)
+{
+	uint16_t *h = dst;
+
+	switch (dtype) {
+	case TC_F32:
+		memcpy(dst, src, n * sizeof(*src));
+		return;
+	case TC_BF16:
+		for (size_t i = 0; i < n; i++)
+			h[i] = tc_bf16_from_f32(src[i]);
+		return;
+	case TC_F16:
+		for (size_t i = 0; i < n; i++)
+			h[i] = tc_f16_from_f32(src[i]);
+		return;
+	default:
+		assert(!"a dtype of weights");
+	}
+}
+
 /* An exponent of all ones marks NaN and infinity.  Blocks are scanned without
  * a branch an element; the hit is then looked for. */
 #define FIRST_BAD(type, mask)                                             \

@@ -237,6 +237,7 @@ int tc_tensor_check_sparse(const struct tc_tensor *t, struct tc_err *err) TC_MUS
 /* Conversions of runs of elements; exact except to a narrower type, which
  * rounds to nearest even. */
 void tc_f32_from(enum tc_dtype dtype, const void *src, size_t n, float *dst);
+void tc_f32_to(enum tc_dtype dtype, const float *src, size_t n, void *dst); /* f32, f16, bf16 */
 uint16_t tc_bf16_from_f32(float x);
 uint16_t tc_f16_from_f32(float x);
 float tc_f32_from_f16(uint16_t h);
