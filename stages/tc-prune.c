@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/errors_file.h"
 #include "cli/group.h"
+#include "cli/plan.h"
 #include "cli/select.h"
 #include "cli/shrink.h"
 #include "cli/spill.h"
@@ -40,8 +41,10 @@ struct args {
 	bool sym, asym;
 	const char *errors;
 	struct tc_stats_file stats;
+	struct tc_plan_option alloc;
 	/* derived */
 	struct tc_structured_options shrink; /* --structured */
+	const char *beside;            /* the first option given of those that a plan takes the place of, or NULL */
 	const struct tc_pruner *pruner;
 	struct tc_prune_options prune;
 	struct tc_quant_options quant; /* of weights that stay, with --bits; how Hessians are factored */
@@ -120,6 +123,8 @@ static const struct tc_option options[] = {
 	  .help = "with --bits: an integer zero point per group (default)" },
 	{ .name = "errors", .type = TC_OPT_TEXT, .offset = FIELD(errors), .arg = "FILE", .role = TC_OPT_FREE,
 	  .help = "write what error each tensor is left with, as JSON" },
+	{ .name = "alloc", .type = TC_OPT_CALL, .offset = FIELD(alloc), .arg = "PLAN", .parse = tc_plan_option_parse,
+	  .print = tc_plan_option_print, .help = "obey this plan of tc-alloc (default the stream's, if it carries one)" },
 	{ .name = "stats", .type = TC_OPT_CALL, .offset = FIELD(stats), .arg = "FILE", .parse = tc_stats_file_parse, .print = tc_stats_file_print,
 	  .help = "a stream whose statistics stand in for those of MODEL" },
 	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
@@ -215,7 +220,7 @@ static bool
 is_told_weights(const struct args *a)
 {
 	return a->method || a->nm.m > 0 || a->per || is_owl(a) || !isnan(a->owl_m) || !isnan(a->owl_lambda) || a->bits != TC_UNSET ||
-	    a->group != TC_GROUP_UNSET || a->sym || a->asym || a->errors || strcmp(a->embed, "skip") != 0 || strcmp(a->head, "skip") != 0 ||
+	    a->group != TC_GROUP_UNSET || a->sym || a->asym || a->errors || a->embed || a->head || a->alloc.path ||
 	    a->common.include.n > 0 || a->common.exclude.n > 0;
 }
 
@@ -235,13 +240,29 @@ derive_structured(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--structured blocks looks at what goes through them: not with --sequential, --damp or --stats");
 	if (a->sequential && a->stats.path)
 		return tc_fail(err, TC_USAGE, "--structured: --sequential measures in place of --stats");
-	a->layers = a->embed = a->head = NULL;
+	a->layers = NULL;
 	if (isnan(a->sparsity))
 		a->sparsity = DEFAULT_SPARSITY;
 	o->sparsity = a->sparsity;
 	o->damping = isnan(a->damp) ? DEFAULT_DAMP : a->damp;
 	o->sequential = a->sequential;
 	return tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err);
+}
+
+/* A plan says what these would. */
+static int
+check_beside_plan(const struct args *a, struct tc_err *err)
+{
+	return a->beside ? tc_fail(err, TC_USAGE, "--%s beside a plan, which says that for each tensor", a->beside) : 0;
+}
+
+static void
+derive_beside(struct args *a)
+{
+	a->beside = !isnan(a->sparsity) ? "sparsity" : a->nm.m > 0 ? "nm" : a->embed ? "embed" : a->head ? "head" :
+	    is_owl(a) ? "layers" : a->per && strcmp(a->per, "model") == 0 ? "per" : NULL;
+	a->embed = a->embed ? a->embed : "skip";
+	a->head = a->head ? a->head : "skip";
 }
 
 static int
@@ -251,6 +272,9 @@ derive(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--order goes with --sequential");
 	if (a->structured)
 		return derive_structured(a, err);
+	derive_beside(a);
+	if (a->alloc.known && check_beside_plan(a, err) < 0)
+		return -1;
 	if (!a->method)
 		a->method = DEFAULT_METHOD;
 	a->pruner = tc_pruner_find(a->method);
@@ -265,24 +289,48 @@ derive(struct args *a, struct tc_err *err)
 	return tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err);
 }
 
+/* And from the stream, which may carry a plan. */
+static int
+derive_rest(struct args *a, struct tc_source *source, struct tc_source **from, struct tc_err *err)
+{
+	if (tc_plan_open(&a->alloc, a->cli, source, from) < 0)
+		return -1;
+	if (!a->alloc.known)
+		return 0;
+	a->sparsity = NAN;
+	a->embed = a->head = NULL;
+	return check_beside_plan(a, err) < 0 ? -1 : tc_options_canonical(&stage, a, a->cli->options, sizeof(a->cli->options), err);
+}
+
 /* ---- what is done ---- */
+
+/* What the plan says of it, 0: nothing. */
+static double
+planned(const struct args *a, const struct tc_tensor *t)
+{
+	const struct tc_plan_row *row = tc_plan_find(&a->alloc.plan, t->name);
+
+	return row ? row->choice.sparsity : 0;
+}
 
 static bool
 chosen(const struct args *a, const struct tc_tensor *t)
 {
 	const char *edge = t->role == TC_ROLE_EMBED ? a->embed : t->role == TC_ROLE_HEAD ? a->head : NULL;
 
+	if (a->alloc.known)
+		return planned(a, t) > 0 && tc_select_matches(&a->common.include, &a->common.exclude, t->name);
 	if (t->bias || t->ndim != 2 || (!edge && !tc_role_is_linear(t->role)) || (edge && strcmp(edge, "same") != 0))
 		return false;
 	return tc_select_matches(&a->common.include, &a->common.exclude, t->name);
 }
 
 /* An embedding that is no head is looked up, not multiplied: nothing is known of
- * its inputs, which are all alike. */
+ * its inputs, which are all alike.  tc-alloc knows nothing of them at all. */
 static const struct tc_pruner *
 pruner_of(const struct args *a, const struct tc_tensor *t)
 {
-	return t->role == TC_ROLE_EMBED && !a->tied ? tc_pruner_find("magnitude") : a->pruner;
+	return t->role == TC_ROLE_EMBED && (!a->tied || a->alloc.known) ? tc_pruner_find("magnitude") : a->pruner;
 }
 
 /* The statistics that stand in for the stream's, or the stream's own that it was
@@ -372,7 +420,9 @@ prune_tensor(void *ctx, const struct tc_tensor *t, struct tc_tensor *out, struct
 		return 0;
 	if (p != a->pruner && o.quant)
 		return tc_fail(err, TC_DATA, "%s: is no head, and not rounded with --bits: leave it, or prune it alone", t->name);
-	if (a->sparsity_of && t->block >= 0)
+	if (a->alloc.known)
+		o.sparsity = planned(a, t);
+	else if (a->sparsity_of && t->block >= 0)
 		o.sparsity = a->sparsity_of[t->block];
 	if (prepare(a, t, &in, err) < 0 || tc_pruner_run(p, &o, &in, &a->pruned, a->cli->pool, err) < 0 ||
 	    apply(a, a->pruned.weights.there ? &a->pruned.weights.t : t, err) < 0 ||
@@ -400,7 +450,7 @@ static bool
 looks_first(const struct args *a)
 {
 	return a->prune.per == TC_PRUNE_MODEL || is_owl(a) ||
-	    (strcmp(a->embed, "same") == 0 && a->pruner->needs && !a->stats.path);
+	    (a->embed && strcmp(a->embed, "same") == 0 && a->pruner->needs && !a->stats.path);
 }
 
 /* Something is done with the scores of each tensor that is to be pruned. */
@@ -580,8 +630,9 @@ report(const struct args *a, const struct tc_ledger *l)
 			    a->forms[m]);
 	tc_cli_say(a->cli, "%s: %zu tensors, %.2f%% of their weights 0%s; whole model %.3f bits per weight (%.2f MB), linear layers %.3f; "
 	    "embedding: %s, %.1f%% of the bytes%s", a->method, a->done, a->weights > 0 ? 100 * a->zeros / a->weights : 0, forms,
-	    tc_ledger_bits_model(l), (double)l->model_bytes / 1e6, tc_ledger_bits_linear(l), a->embed,
+	    tc_ledger_bits_model(l), (double)l->model_bytes / 1e6, tc_ledger_bits_linear(l), a->alloc.known ? "planned" : a->embed,
 	    l->model_bytes ? 100.0 * (double)l->embed_bytes / (double)l->model_bytes : 0, errors);
+	tc_plan_say(&a->alloc, a->cli, l->model_bytes);
 }
 
 static int
@@ -589,11 +640,11 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 {
 	struct tc_ledger ledger;
 	struct tc_held_source held;
-	struct tc_source *from = source;
+	struct tc_source *from;
 
 	a->tied = source->header.tied;
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
-	    tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
+	    (!a->structured && derive_rest(a, source, &from, &cli->err) < 0) || tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
 	if (a->structured) {
@@ -601,7 +652,7 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 		return tc_cli_shrink(cli, source, &a->shrink, by_layer(a), a->common.strip);
 	}
 	if (looks_first(a)) {
-		if (look_first(a, source, &cli->err) < 0)
+		if (look_first(a, from, &cli->err) < 0)
 			return -1;
 		tc_hold_source(&a->hold, source, &held);
 		from = &held.s;
@@ -626,7 +677,7 @@ open_model(struct tc_cli *cli, const struct args *a, struct tc_source **source)
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults, .layers = "uniform", .embed = "skip", .head = "skip",
+	struct args a = { .common = tc_common_defaults, .layers = "uniform",
 		.sparsity = NAN, .damp = NAN, .owl_m = NAN, .owl_lambda = NAN, .bits = TC_UNSET, .group = TC_GROUP_UNSET };
 	struct tc_source *source = NULL;
 	struct tc_cli cli;
@@ -643,6 +694,7 @@ main(int argc, char **argv)
 	tc_hold_clear(&a.hold);
 	tc_measures_clear(&a.measures);
 	tc_stats_file_close(&a.stats);
+	tc_plan_close(&a.alloc);
 	tc_source_close(source);
 	return tc_cli_end(&cli);
 }

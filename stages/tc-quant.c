@@ -927,9 +927,8 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	if (a->requantize)
 		tc_cli_say(cli, "the checkpoint was %s before: its numbers are quantized anew", source->header.base_quantized);
 	if (tc_select_check(&a->common.include, &a->common.exclude, &source->header, &cli->err) < 0 ||
-	    check_kept(a, &source->header, &cli->err) < 0 ||
-	    tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
 	    check_kept(a, &source->header, &cli->err) < 0 || derive_rest(a, source, &from, &cli->err) < 0 ||
+	    tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
 	if (looks_first(a)) {

@@ -252,6 +252,32 @@ bytes_of() {
 	fails 65 'the plan is of another model' tc-quant c.tc --alloc bad
 }
 
+@test "plans that prune: tc-prune and tc-quant obey, each its part" {
+	for arch in llama qwen2; do
+		calibrated $arch
+		tc-fisher c.tc --ids ids.json -q --per tensor -o f.tc
+		tc-alloc f.tc -q --method joint --embed rtn:4:128:0.32 -o p.json 2>said
+		tc-alloc f.tc -q --method joint --embed rtn:4:128:0.32 | tc-prune - --method wanda 2>said | tc-quant - -q -o q.tc
+		grep -q 'obeying the plan in the stream (joint' said
+		tc-alloc --check q.tc
+		[ "$(bytes_of q.tc)" = "$(jq .predicted_bytes p.json)" ] || { bytes_of q.tc; jq .predicted_bytes p.json; return 1; }
+		tc-prune c.tc -q --method wanda --alloc p.json | tc-quant - -q --alloc p.json | tc-ls - --json | jq -c .tensors >there
+		tc-ls q.tc --json | jq -c .tensors | cmp - there
+		got=0; tc-quant f.tc -q --alloc p.json | tc-alloc --check --alloc p.json - >lines 2>err || got=$?
+		[ $got = 1 ] && grep -q 'weights that are not 0, planned are at most' lines
+	done
+	# What pruning leaves is measured, and dearer than what is not pruned.
+	tc-alloc c.tc -q --bytes 1G --choices rtn:4:128:0.5,rtn:4 --embed skip --rule down=dense:0.5 -o p.json
+	jq -e '[.tensors[] | select(.name | test("down")) | .sparsity == 0.5 and .predicted_error > 0 and .bits == null] | length > 0 and all' p.json
+	jq -e '[.tensors[] | select(.name | test("down") | not) | .sparsity == null] | all' p.json
+	tc-alloc c.tc -q --role-sweep --sweep dense:0.5 --json | jq -e '.sweep | length > 8 and all(.kld > 0 and .saved_bytes > 0)'
+	for option in '--sparsity 0.5' '--nm 2:4' '--embed same' '--head skip'; do
+		fails 2 "^tc-prune: ${option%% *} beside a plan" tc-prune c.tc --alloc p.json $option
+	done
+	fails 65 'is no plan' tc-prune c.tc --alloc <(echo '{}')
+	records q.tc | head -n 1 | jq -r '.steps[-2] | .[2] + .[3]' | grep -qE -- '--alloc plan:[0-9a-f]{16}'
+}
+
 @test "bad command lines" {
 	fails 2 'needs a budget' tc-alloc demo
 	fails 2 'exclude each other' tc-alloc demo --bytes 1M --bits-per-weight 4

@@ -340,5 +340,5 @@ tc_plan_say(const struct tc_plan_option *o, struct tc_cli *cli, uint64_t bytes)
 
 	if (o->known)
 		tc_cli_say(cli, "the model has %llu bytes, %llu in the plan%s", (unsigned long long)bytes,
-		    (unsigned long long)p->predicted, bytes <= p->budget ? "" : ": over its budget");
+		    (unsigned long long)p->predicted, bytes <= p->budget ? "" : ", over its budget");
 }

@@ -1,5 +1,6 @@
 #include "cli/shrink.h"
 
+#include "cli/plan.h"
 #include "cli/spill.h"
 #include "kernel/kernel.h"
 
@@ -9,9 +10,12 @@ hold_all(struct tc_hold *hold, struct tc_source *source, struct tc_err *err)
 	struct tc_record r;
 	int got;
 
-	while ((got = tc_source_next(source, &r, err)) > 0)
+	while ((got = tc_source_next(source, &r, err)) > 0) {
+		if (tc_plan_is_record(&r))
+			return tc_fail(err, TC_USAGE, "--structured: the stream carries a plan for tensors as they are: plan anew afterwards");
 		if (tc_hold_add(hold, &r, source->mapped, err) < 0)
 			return -1;
+	}
 	return got;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "method/packing.h"
+#include "method/pruner.h"
 #include "tensor/mask.h"
 
 enum { VECTOR = 8, STAGES = 1 };  /* tc-quant's defaults for vectors */
@@ -51,7 +52,7 @@ int
 tc_choice_layout(const struct tc_choice *c, const struct tc_quant_options *common, struct tc_tensor *t, struct tc_err *err)
 {
 	size_t rows = tc_tensor_rows(t), cols = tc_tensor_cols(t);
-	uint64_t pruned = rows * (uint64_t)((double)cols * c->sparsity);
+	uint64_t pruned = rows * tc_prune_count(c->sparsity, cols);
 	bool has_zero = !c->by;
 
 	if (c->by) {
@@ -64,6 +65,21 @@ tc_choice_layout(const struct tc_choice *c, const struct tc_quant_options *commo
 			t->op[t->nops++].kind = TC_OP_SCALE;
 	}
 	return pruned > 0 ? tc_mask_layout(t, rows * cols - pruned, false, has_zero, err) : tc_tensor_layout(t, err);
+}
+
+/* By Wanda where the inputs are known, else by magnitude. */
+static int
+prune(const struct tc_choice *c, const struct tc_quant_input *in, struct tc_kept *out, struct tc_pool *pool, struct tc_err *err)
+{
+	const struct tc_pruner *by = tc_pruner_find(in->known_squares ? "wanda" : "magnitude");
+	const struct tc_prune_options o = { .sparsity = c->sparsity, .per = by->per };
+	struct tc_pruned p = {0};
+	int r = tc_pruner_run(by, &o, in, &p, pool, err);
+
+	if (r == 0)
+		r = tc_mask_apply(out, in->w, p.keep, err);
+	tc_pruned_free(&p);
+	return r;
 }
 
 static int
@@ -85,8 +101,22 @@ int
 tc_choice_make(const struct tc_choice *c, const struct tc_quant_options *common, const struct tc_tensor *t,
     struct tc_measures *m, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
 {
+	static const struct tc_quant_options plain;
+	struct tc_quant_input in = { .w = t };
+	struct tc_kept pruned = {0};
+	bool stale;
+	int r;
+
 	*q = (struct tc_quantized){0};
-	if (c->sparsity > 0)
-		return tc_fail(err, TC_USAGE, "%s: what pruning leaves is not measured yet", t->name);
-	return quantize(c, common, t, m, q, pool, err);
+	if (!(c->sparsity > 0))
+		return quantize(c, common, t, m, q, pool, err);
+	if (tc_measures_of(m, tc_quantizer_find("rtn"), &plain, &in, &stale, err) < 0 || prune(c, &in, &pruned, pool, err) < 0)
+		return -1;
+	if (!c->by) {
+		*q = (struct tc_quantized){ pruned.t, pruned.owned };
+		return 0;
+	}
+	r = quantize(c, common, &pruned.t, m, q, pool, err);
+	tc_kept_free(&pruned);
+	return r;
 }
