@@ -130,3 +130,14 @@ same() {
 	fails 2 'in place of --stats' tc-prune demo --structured heads --sequential --stats c.tc
 	fails 2 'order goes with' tc-prune demo --structured heads --order layer
 }
+
+@test "a plan is for tensors as they are" {
+	calibrated llama >c.tc
+	tc-alloc c.tc -q --samples 2 --weigh none --bits-per-weight 8 -o plan.json
+	run -2 tc-prune c.tc --structured neurons --alloc plan.json
+	tc-alloc c.tc -q --weigh none --bits-per-weight 8 >planned.tc
+	run ! tc-prune planned.tc -q --structured neurons -o out.tc
+	[ "$status" -eq 2 ]
+	[[ $output = *"the stream carries a plan"* ]]
+	[ ! -e out.tc ]
+}
