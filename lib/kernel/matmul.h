@@ -191,8 +191,12 @@ expand_masked(const struct tc_matrix *m, size_t p, size_t i0, size_t n, float *o
 {
 	struct masked k = masked_panel(m, p);
 
-	for (size_t i = 0; i < i0 * (NR / 8); i++)
-		k.values += sizeof(uint16_t) * (size_t)__builtin_popcount(*k.mask++);
+	for (size_t i = 0; i < i0 * (NR / 8); i += sizeof(uint64_t), k.mask += sizeof(uint64_t)) {
+		uint64_t masks;
+
+		memcpy(&masks, k.mask, sizeof(masks));
+		k.values += sizeof(uint16_t) * (size_t)__builtin_popcountll(masks);
+	}
 	for (size_t i = 0; i < n * NR; i += 8) {
 		v8 v = take_eight(&k, m->type == TC_PANEL_F16 ? spread_f16 : spread_bf16);
 

@@ -12,6 +12,7 @@ struct work {
 	const struct tc_quant_input *in;
 	struct tc_tensor t;          /* w, dense: as the quantizer is given it */
 	float *w;                    /* [rows][cols], t's data */
+	bool pruned;                 /* what is 0 in w stays so */
 	struct tc_spots kept;        /* ascending; their values are those of the weights */
 	/* parts of the result */
 	struct tc_quantized residual;
@@ -199,7 +200,7 @@ subtract_row(void *ctx, size_t r, int worker)
 
 	tc_tensor_read_stored(s->q, r, 1, q);
 	for (size_t i = 0; i < cols; i++)
-		w[i] -= q[i];
+		w[i] = s->k->pruned && w[i] == 0 ? 0 : w[i] - q[i];
 }
 
 /* The weights become what is left of them, that what is left of that. */
@@ -207,7 +208,7 @@ static int
 quantize_rest(struct rest *s, const struct tc_quant_options *o, struct tc_pool *pool, struct tc_err *err)
 {
 	struct work *k = s->k;
-	struct tc_quant_input in = { .w = &k->t, .squares = s->q->nops ? NULL : k->in->squares };
+	struct tc_quant_input in = { .w = &k->t, .squares = s->q->nops ? NULL : k->in->squares, .pruned = k->pruned };
 	struct tc_quant_options options = { .bits = k->c->residual, .group = k->c->residual_group,
 		.zero = k->c->residual == 1 ? TC_ZERO_NONE : TC_ZERO_INT, .scale = o->scale };
 
@@ -306,6 +307,7 @@ run(struct work *k, const struct tc_quantizer *quantizer, const struct tc_quant_
 	if (!isnan(k->c->clip_z))
 		clip(k);
 	in.w = &k->t;
+	in.pruned = k->pruned;
 	if (k->t.op[0].block > 0)
 		in.fisher = NULL;        /* is of the weights as they were */
 	if (tc_quantizer_run(quantizer, o, &in, q, pool, err) < 0)
@@ -341,7 +343,7 @@ static int
 run_all(const struct tc_compose *c, const struct tc_quantizer *quantizer, const struct tc_quant_options *o,
     const struct tc_quant_input *in, struct tc_quantized *q, struct tc_pool *pool, struct tc_err *err)
 {
-	struct work k = { .c = c, .in = in };
+	struct work k = { .c = c, .in = in, .pruned = tc_quant_is_pruned(in) };
 	int r;
 
 	if (!tc_compose_does(c, in->w))

@@ -39,12 +39,6 @@ round_input(void *ctx, const struct tc_slab *s, size_t i, float *e)
 	tc_coder_settle(&r->j->coder, &r->own, s, i, e);
 }
 
-static bool
-is_masked(const struct job *j)
-{
-	return j->coder.in->w->mask != TC_MASK_NONE;
-}
-
 static void
 quantize_slab(void *ctx, size_t i, int worker)
 {
@@ -58,7 +52,7 @@ quantize_slab(void *ctx, size_t i, int worker)
 	if (j->left)
 		r.own.left = (struct tc_group_room){ j->left + (size_t)worker * 2 * cols, j->left + ((size_t)worker * 2 + 1) * cols,
 			j->left_squares + (size_t)worker * cols };
-	tc_slab_read(&s, j->f, j->coder.in->w, j->coder.keeps_zeros || is_masked(j), r.own.row);
+	tc_slab_read(&s, j->f, j->coder.in->w, j->coder.keeps_zeros || tc_quant_is_pruned(j->coder.in), r.own.row);
 	tc_coder_begin(&j->coder, &r.own, &s);
 	for (size_t b = 0, end; b < cols; b = end) {
 		end = tc_stops_end(&j->stops, b, j->block, cols);
@@ -80,7 +74,7 @@ quantize(struct job *j, struct tc_quantized *q, struct tc_pool *pool, struct tc_
 	j->zero = tc_alloc(threads, nr * cols * sizeof(*j->zero), err);
 	if (!j->work || !j->grids || !j->codes || !j->zero)
 		return -1;
-	if (is_masked(j)) {
+	if (tc_quant_is_pruned(j->coder.in)) {
 		j->left = tc_alloc(threads * 2, cols * sizeof(*j->left), err);
 		j->left_squares = tc_alloc(threads, cols * sizeof(*j->left_squares), err);
 		if (!j->left || !j->left_squares)

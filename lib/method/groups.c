@@ -10,7 +10,7 @@ struct job {
 	struct tc_packing p;
 	float *row;              /* [threads][cols] */
 	uint8_t *codes;          /* [threads][cols] */
-	float *left;             /* [threads][2][cols], where the tensor has a mask, or NULL */
+	float *left;             /* [threads][2][cols], of a pruned tensor, or NULL */
 	double *left_squares;    /* [threads][cols] */
 	struct tc_grid *grids;   /* of all groups, where they are chosen before any weight is rounded; or NULL */
 	bool chosen;             /* they are */
@@ -128,13 +128,27 @@ fit_whole(struct job *j, struct tc_err *err)
 {
 	size_t n = j->p.rows * j->p.cols;
 	float *w = tc_alloc(n, sizeof(*w), err);
+	struct tc_group g = { w, n, j->p.cols, j->in->squares, j->in->fisher };
+	struct tc_group_room room = {0};
+	int r = w ? 0 : -1;
 
-	if (!w)
-		return -1;
-	tc_tensor_read_rows(j->in->w, 0, j->p.rows, w);
-	j->grids[0] = j->f->fit(j->f, &(struct tc_group){ w, n, j->p.cols, j->in->squares, j->in->fisher });
+	if (r == 0)
+		tc_tensor_read_rows(j->in->w, 0, j->p.rows, w);
+	if (r == 0 && tc_quant_is_pruned(j->in)) {
+		room.w = tc_alloc(n, sizeof(*room.w), err);
+		room.fisher = tc_alloc(n, sizeof(*room.fisher), err);
+		room.squares = tc_alloc(n, sizeof(*room.squares), err);
+		r = room.w && room.fisher && room.squares ? 0 : -1;
+		if (r == 0)
+			g = tc_group_left(&g, &room);
+	}
+	if (r == 0)
+		j->grids[0] = j->f->fit(j->f, &g);
 	free(w);
-	return 0;
+	free(room.w);
+	free(room.fisher);
+	free(room.squares);
+	return r;
 }
 
 static void
@@ -178,7 +192,7 @@ tc_groups_run(const struct tc_fitter *f, const struct tc_quant_input *in, struct
 		j.codes = tc_alloc(threads, cols, err);
 		r = j.row && j.codes ? 0 : -1;
 	}
-	if (r == 0 && in->w->mask != TC_MASK_NONE) {
+	if (r == 0 && tc_quant_is_pruned(in)) {
 		j.left = tc_alloc(threads * 2, cols * sizeof(*j.left), err);
 		j.left_squares = tc_alloc(threads, cols * sizeof(*j.left_squares), err);
 		r = j.left && j.left_squares ? 0 : -1;

@@ -55,25 +55,31 @@ importance(const struct tc_group *g, size_t i)
 	return g->fisher ? (double)g->fisher[i] : g->squares ? g->squares[i % g->period] : 1;
 }
 
-/* Sorted, with sums; what is of no importance at all counts alike. */
-static void
-take_points(struct room *m, const struct tc_group *g)
+/* Sorted, with sums; what is of no importance at all counts alike.  Returns how many
+ * there are. */
+static size_t
+take_points(struct room *m, const struct tc_group *g, bool pruned)
 {
 	double total = 0;
+	size_t n = 0;
 
 	for (size_t i = 0; i < g->n; i++)
 		total += importance(g, i);
 	for (size_t i = 0; i < g->n; i++)
-		m->point[i] = (struct point){ g->w[i], total > 0 ? (float)(importance(g, i) / total) : 1 };
-	qsort(m->point, g->n, sizeof(*m->point), by_number);
+		if (!pruned || g->w[i] != 0)
+			m->point[n++] = (struct point){ g->w[i], total > 0 ? (float)(importance(g, i) / total) : 1 };
+	if (n == 0)
+		m->point[n++] = (struct point){ 0, 1 };
+	qsort(m->point, n, sizeof(*m->point), by_number);
 	m->weight[0] = m->moment[0] = m->square[0] = 0;
-	for (size_t i = 0; i < g->n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		double x = (double)m->point[i].x, a = (double)m->point[i].importance;
 
 		m->weight[i + 1] = m->weight[i] + a;
 		m->moment[i + 1] = m->moment[i] + a * x;
 		m->square[i + 1] = m->square[i] + a * x * x;
 	}
+	return n;
 }
 
 /* Error of points first .. last around their mean. */
@@ -157,8 +163,7 @@ quantize_row(void *ctx, size_t r, int worker)
 		struct tc_group group = tc_group_of(j->in, r, c, w + c, n);
 		struct tc_grid g = { .scale = 1, .high = (int)j->levels - 1, .kind = TC_GRID_TABLE, .table = level };
 
-		take_points(&j->room[worker], &group);
-		place_levels(&j->room[worker], n, j->levels, level);
+		place_levels(&j->room[worker], take_points(&j->room[worker], &group, tc_quant_is_pruned(j->in)), j->levels, level);
 		tc_packing_levels(p, tc_packing_group(p, r, k), level);
 		tc_grid_round(&g, w + c, n, codes + c);
 	}

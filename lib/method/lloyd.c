@@ -75,12 +75,13 @@ add_group(const struct job *j, size_t r, size_t c, const float *w, size_t n, str
 	struct tc_range range = tc_range_of(j->o, w, n);
 	float scale = j->o->group == TC_GROUP_TENSOR ? j->whole.scale : tc_grid_table(j->o, &range, NULL).scale;
 	double squared = (double)scale * (double)scale;
+	bool pruned = tc_quant_is_pruned(j->in);
 
 	if (!(scale > 0) || !isfinite(scale))
 		return;
 	for (size_t i = 0; i < n; i++) {
 		float x = w[i] / scale;
-		double weight = squared * importance(j, r, c + i);
+		double weight = pruned && x == 0 ? 0 : squared * importance(j, r, c + i);
 		size_t cell = cell_of(x);
 
 		h->weight[cell] += weight;

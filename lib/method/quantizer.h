@@ -62,7 +62,14 @@ struct tc_quant_input {
 	const struct tc_factor *factor; /* of their Hessian, as the options ask for it */
 	const float *fisher;        /* [rows][cols]: squared gradients, or NULL */
 	struct tc_pq_book *book;    /* TC_NEEDS_VECTORS: of several tensors; NULL: learn w's own */
+	bool pruned;                /* what is 0 in w stays so, whatever the grids have, and they are not for
+	                             * it; always so where w has a mask */
 };
+static inline bool
+tc_quant_is_pruned(const struct tc_quant_input *in)
+{
+	return in->pruned || in->w->mask != TC_MASK_NONE;
+}
 
 enum tc_quant_needs {
 	TC_NEEDS_NOTHING,
