@@ -393,15 +393,11 @@ notice(void *ctx, const struct tc_record *r, struct tc_err *err)
 static int
 read_all(struct args *a, struct tc_source *source, struct tc_err *err)
 {
-	struct tc_record r;
-	int got;
-
-	while ((got = tc_source_next(source, &r, err)) > 0)
-		if (tc_hold_add(&a->hold, &r, source->mapped, err) < 0)
-			return -1;
+	if (tc_pass_hold(&a->hold, source, err) < 0)
+		return -1;
 	a->plan.item = tc_zalloc(a->hold.n, sizeof(*a->plan.item), err);
 	a->plan.name = tc_alloc(a->hold.n, sizeof(*a->plan.name), err);
-	return a->plan.item && a->plan.name ? got : -1;
+	return a->plan.item && a->plan.name ? 0 : -1;
 }
 
 static int

@@ -559,12 +559,8 @@ look_for_outliers(struct args *a, const struct tc_header *h, struct tc_err *err)
 static int
 look_first(struct args *a, struct tc_source *source, struct tc_err *err)
 {
-	struct tc_record r;
-	int got;
+	int got = tc_pass_hold(&a->hold, source, err);
 
-	while ((got = tc_source_next(source, &r, err)) > 0)
-		if (tc_hold_add(&a->hold, &r, source->mapped, err) < 0)
-			return -1;
 	a->looking = true;
 	if (got == 0 && a->prune.per == TC_PRUNE_MODEL)
 		got = look_for_lowest(a, err);

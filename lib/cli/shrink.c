@@ -7,16 +7,12 @@
 static int
 hold_all(struct tc_hold *hold, struct tc_source *source, struct tc_err *err)
 {
-	struct tc_record r;
-	int got;
-
-	while ((got = tc_source_next(source, &r, err)) > 0) {
-		if (tc_plan_is_record(&r))
+	if (tc_pass_hold(hold, source, err) < 0)
+		return -1;
+	for (size_t i = 0; i < hold->n; i++)
+		if (tc_plan_is_record(&hold->item[i].r))
 			return tc_fail(err, TC_USAGE, "--structured: the stream carries a plan for tensors as they are: plan anew afterwards");
-		if (tc_hold_add(hold, &r, source->mapped, err) < 0)
-			return -1;
-	}
-	return got;
+	return 0;
 }
 
 static int
