@@ -839,23 +839,6 @@ look(struct args *a, struct tc_source *source, struct tc_err *err)
 	return a->keep.super ? find_super(a, &source->header, err) : 0;
 }
 
-static int
-spill(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err)
-{
-	struct args *a = ctx;
-
-	(void)err; /* is the stage's own */
-	return tc_cli_spill(a->cli, size_bytes, 1, o);
-}
-
-static void
-say_block(void *ctx, size_t done, size_t blocks)
-{
-	struct args *a = ctx;
-
-	tc_cli_progress(a->cli, "block %zu of %zu", done, blocks);
-}
-
 /* The whole stream. */
 static int
 pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
@@ -866,9 +849,9 @@ pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 		.hessian = some(a, uses_hessian) || some(a, uses_magnitudes),
 		.magnitudes = some(a, uses_magnitudes),
 		.by_layer = a->order && strcmp(a->order, "layer") == 0,
-		.spill = spill,
-		.progress = say_block,
-		.ctx = a,
+		.spill = tc_cli_spill_hidden,
+		.progress = tc_cli_say_block,
+		.ctx = a->cli,
 	};
 
 	return a->sequential ? tc_sequential_run(source, a->cli->writer, &p, &s, ledger, &a->cli->err) :

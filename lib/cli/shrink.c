@@ -15,19 +15,6 @@ hold_all(struct tc_hold *hold, struct tc_source *source, struct tc_err *err)
 	return 0;
 }
 
-static int
-spill(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err)
-{
-	(void)err; /* is the stage's own */
-	return tc_cli_spill(ctx, size_bytes, 1, o);
-}
-
-static void
-say_block(void *ctx, size_t done, size_t blocks)
-{
-	tc_cli_progress(ctx, "block %zu of %zu", done, blocks);
-}
-
 static void
 say_blocks(struct tc_cli *cli, const struct tc_structured *s)
 {
@@ -60,7 +47,8 @@ report(struct tc_cli *cli, const struct tc_structured *s, const struct tc_ledger
 int
 tc_cli_shrink(struct tc_cli *cli, struct tc_source *source, const struct tc_structured_options *o, bool by_layer, bool strip)
 {
-	const struct tc_sequential how = { .pool = cli->pool, .by_layer = by_layer, .spill = spill, .progress = say_block, .ctx = cli };
+	const struct tc_sequential how = { .pool = cli->pool, .by_layer = by_layer, .spill = tc_cli_spill_hidden,
+		.progress = tc_cli_say_block, .ctx = cli };
 	struct tc_hold hold = {0};
 	struct tc_structured s = {0};
 	struct tc_held_source held, small;
