@@ -393,15 +393,11 @@ notice(void *ctx, const struct tc_record *r, struct tc_err *err)
 static int
 read_all(struct args *a, struct tc_source *source, struct tc_err *err)
 {
-	struct tc_record r;
-	int got;
-
-	while ((got = tc_source_next(source, &r, err)) > 0)
-		if (tc_hold_add(&a->hold, &r, source->mapped, err) < 0)
-			return -1;
+	if (tc_pass_hold(&a->hold, source, err) < 0)
+		return -1;
 	a->plan.item = tc_zalloc(a->hold.n, sizeof(*a->plan.item), err);
 	a->plan.name = tc_alloc(a->hold.n, sizeof(*a->plan.name), err);
-	return a->plan.item && a->plan.name ? got : -1;
+	return a->plan.item && a->plan.name ? 0 : -1;
 }
 
 static int
@@ -438,23 +434,6 @@ look(struct args *a, struct tc_source *source, struct tc_err *err)
 /* ---- all ---- */
 
 static int
-spill(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err)
-{
-	struct args *a = ctx;
-
-	(void)err; /* is the stage's own */
-	return tc_cli_spill(a->cli, size_bytes, 1, o);
-}
-
-static void
-say_block(void *ctx, size_t done, size_t blocks)
-{
-	struct args *a = ctx;
-
-	tc_cli_progress(a->cli, "block %zu of %zu", done, blocks);
-}
-
-static int
 pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 {
 	struct tc_pass p = { .tensor = factor_tensor, .notice = notice, .ctx = a, .strip = a->common.strip };
@@ -462,9 +441,9 @@ pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 		.pool = a->cli->pool,
 		.hessian = !has_metric(a, "norm"),
 		.by_layer = a->order && strcmp(a->order, "layer") == 0,
-		.spill = spill,
-		.progress = say_block,
-		.ctx = a,
+		.spill = tc_cli_spill_hidden,
+		.progress = tc_cli_say_block,
+		.ctx = a->cli,
 	};
 
 	return a->sequential ? tc_sequential_run(source, a->cli->writer, &p, &s, ledger, &a->cli->err) :

@@ -559,12 +559,8 @@ look_for_outliers(struct args *a, const struct tc_header *h, struct tc_err *err)
 static int
 look_first(struct args *a, struct tc_source *source, struct tc_err *err)
 {
-	struct tc_record r;
-	int got;
+	int got = tc_pass_hold(&a->hold, source, err);
 
-	while ((got = tc_source_next(source, &r, err)) > 0)
-		if (tc_hold_add(&a->hold, &r, source->mapped, err) < 0)
-			return -1;
 	a->looking = true;
 	if (got == 0 && a->prune.per == TC_PRUNE_MODEL)
 		got = look_for_lowest(a, err);
@@ -576,23 +572,6 @@ look_first(struct args *a, struct tc_source *source, struct tc_err *err)
 }
 
 /* ---- the whole stream ---- */
-
-static int
-spill(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err)
-{
-	struct args *a = ctx;
-
-	(void)err; /* is the stage's own */
-	return tc_cli_spill(a->cli, size_bytes, 1, o);
-}
-
-static void
-say_block(void *ctx, size_t done, size_t blocks)
-{
-	struct args *a = ctx;
-
-	tc_cli_progress(a->cli, "block %zu of %zu", done, blocks);
-}
 
 static bool
 by_layer(const struct args *a)
@@ -608,9 +587,9 @@ pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 		.pool = a->cli->pool,
 		.hessian = a->pruner->needs == TC_PRUNE_NEEDS_HESSIAN,
 		.by_layer = by_layer(a),
-		.spill = spill,
-		.progress = say_block,
-		.ctx = a,
+		.spill = tc_cli_spill_hidden,
+		.progress = tc_cli_say_block,
+		.ctx = a->cli,
 	};
 
 	return a->sequential ? tc_sequential_run(source, a->cli->writer, &p, &s, ledger, &a->cli->err) :

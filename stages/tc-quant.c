@@ -813,42 +813,30 @@ looks_first(const struct args *a)
 }
 
 static int
-look(struct args *a, struct tc_source *source, struct tc_err *err)
+learn_books(struct args *a, struct tc_err *err)
 {
-	struct tc_record r;
-	int got;
+	int r = 0;
 
-	while ((got = tc_source_next(source, &r, err)) > 0) {
-		if (tc_hold_add(&a->hold, &r, source->mapped, err) < 0)
-			return -1;
-		if (!shares_books(a))
-			continue;
-		if ((!a->sequential && notice(a, &r, err) < 0) ||
-		    (r.kind == TC_KIND_TENSOR && gather_tensor(a, &r.u.tensor, err) < 0))
+	for (size_t i = 0; i < a->hold.n; i++) {
+		const struct tc_record *rec = &a->hold.item[i].r;
+
+		if ((!a->sequential && notice(a, rec, err) < 0) ||
+		    (rec->kind == TC_KIND_TENSOR && gather_tensor(a, &rec->u.tensor, err) < 0))
 			return -1;
 	}
 	tc_measures_clear(&a->measures);
-	for (int i = 0; got == 0 && i < TC_ROLES; i++)
+	for (int i = 0; r == 0 && i < TC_ROLES; i++)
 		if (a->books[i].points.n > 0)
-			got = tc_pq_learn(&a->books[i], &a->one.quant, a->cli->pool, err);
-	return got == 0 && a->keep.super ? find_super(a, &source->header, err) : got;
+			r = tc_pq_learn(&a->books[i], &a->one.quant, a->cli->pool, err);
+	return r;
 }
 
 static int
-spill(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err)
+look(struct args *a, struct tc_source *source, struct tc_err *err)
 {
-	struct args *a = ctx;
-
-	(void)err; /* is the stage's own */
-	return tc_cli_spill(a->cli, size_bytes, 1, o);
-}
-
-static void
-say_block(void *ctx, size_t done, size_t blocks)
-{
-	struct args *a = ctx;
-
-	tc_cli_progress(a->cli, "block %zu of %zu", done, blocks);
+	if (tc_pass_hold(&a->hold, source, err) < 0 || (shares_books(a) && learn_books(a, err) < 0))
+		return -1;
+	return a->keep.super ? find_super(a, &source->header, err) : 0;
 }
 
 /* The whole stream. */
@@ -861,9 +849,9 @@ pass(struct args *a, struct tc_source *source, struct tc_ledger *ledger)
 		.hessian = some(a, uses_hessian) || some(a, uses_magnitudes),
 		.magnitudes = some(a, uses_magnitudes),
 		.by_layer = a->order && strcmp(a->order, "layer") == 0,
-		.spill = spill,
-		.progress = say_block,
-		.ctx = a,
+		.spill = tc_cli_spill_hidden,
+		.progress = tc_cli_say_block,
+		.ctx = a->cli,
 	};
 
 	return a->sequential ? tc_sequential_run(source, a->cli->writer, &p, &s, ledger, &a->cli->err) :

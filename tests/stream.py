@@ -9,6 +9,10 @@
 #       the same with tokens and a statistic of a calibration before it
 #   stream.py calib-of-fisher I/N LENGTH SAMPLES
 #       a shard of a calibration after squared gradients
+#   stream.py changed FILE CODE
+#       the stream of FILE as Python CODE leaves it, which sees records, a list of
+#       [head, [part's bytes, ...]], and of(key=value, ...), the records whose heads
+#       say that
 import struct
 import sys
 
@@ -23,22 +27,61 @@ def fixed(n):
     return struct.pack(">BQ", 0xCF, n)
 
 
-def stream(steps, records):
-    """A stream; steps are pairs of a stage and its options, records of a head
-    and its part's bytes."""
-    raw = pack({"tinycompress": 1, "config": "{}", "tied": False, "parameters": 0, "base_quantized": "",
-                "steps": [[stage, "0123456789abcdef", "", options] for stage, options in steps]})
+def written(header, records):
+    """A stream; records are pairs of a head and the bytes of its parts."""
+    raw = pack(header)
     hashes, index = [xxh3(raw)], []
-    out = raw + fixed(hashes[0])
-    for head, data in records:
-        raw = pack(head | {"parts": [["data", len(data)]]})
-        index.append([head["kind"], len(out)])
-        hashes.append(xxh3(raw + data))
-        out += raw + struct.pack(">BI", 0xC6, len(data)) + data + fixed(hashes[-1])
+    out = bytearray(raw + fixed(hashes[0]))
+    for head, parts in records:
+        raw = pack(head | {"parts": [[name, len(data)] for (name, _), data in zip(head["parts"], parts)]})
+        index.append([head.get("name", head["kind"]), len(out)])
+        hashes.append(xxh3(raw + b"".join(parts)))
+        out += raw
+        for data in parts:
+            out += struct.pack(">BI", 0xC6, len(data)) + data
+        out += fixed(hashes[-1])
+    steps = header["steps"]
     end = b"\x87" + pack("kind") + pack("end") + pack("records") + pack(len(hashes))
     end += pack("hash") + fixed(xxh3(struct.pack("<%dQ" % len(hashes), *hashes))) + pack("index") + pack(index)
     end += pack("inputs") + bytes([0x90 + len(steps)]) + fixed(0) * len(steps)
-    return out + end + pack("check") + fixed(xxh3(end)) + pack("at") + fixed(len(out))
+    return bytes(out) + end + pack("check") + fixed(xxh3(end)) + pack("at") + fixed(len(out))
+
+
+def stream(steps, records):
+    """A stream of no model; steps are pairs of a stage and its options, records
+    of a head and its part's bytes."""
+    header = {"tinycompress": 1, "config": "{}", "tied": False, "parameters": 0, "base_quantized": "",
+              "steps": [[stage, "0123456789abcdef", "", options] for stage, options in steps]}
+    return written(header, [(head | {"parts": [["data", 0]]}, [data]) for head, data in records])
+
+
+def read(path):
+    """A stream's header and its records."""
+    data = open(path, "rb").read()
+    objects = msgpack.Unpacker(max_buffer_size=len(data) + 1)
+    objects.feed(data)
+    header, records = objects.unpack(), []
+    objects.unpack()
+    while (head := objects.unpack())["kind"] != "end":
+        parts = []
+        for _, size in head.get("parts", []):
+            part = b""
+            while len(part) < size:
+                part += objects.unpack() or b""
+            parts.append(part)
+        records.append([head, parts])
+        objects.unpack()
+    return header, records
+
+
+def changed(path, code):
+    header, records = read(path)
+
+    def of(**says):
+        return [r for r in records if all(r[0].get(key) == value for key, value in says.items())]
+
+    exec(code, {"records": records, "of": of, "struct": struct})
+    return written(header, records)
 
 
 # The tensor's rows and columns, and how many columns are a group.
@@ -132,6 +175,8 @@ def shard(command, which, length, samples, *changes):
 
 if sys.argv[1] == "odd":
     out = stream([], [({"kind": "odd\x1b", "critical": False}, b"abc")])
+elif sys.argv[1] == "changed":
+    out = changed(*sys.argv[2:])
 else:
     out = shard(*sys.argv[1:])
 sys.stdout.buffer.write(out)

@@ -335,6 +335,30 @@ END
 	done
 }
 
+@test "a stream whose tensors or statistics are not those of its config" {
+	calibrated llama >c.tc
+	made_up changed c.tc '' | tc-prune -q --method wanda --layers owl -o p.tc
+	made_up changed c.tc 'for r in of(kind="tensor", block=2): r[0]["block"] = 50000000' >block.tc
+	made_up changed c.tc 'for r in of(kind="stat", block=2): r[0]["block"] = 50000000' >stat.tc
+	made_up changed c.tc 'q = of(role="q", block=0)[0][0]; q["role"] = "pos"; q["block"] = -1' >role.tc
+	made_up changed c.tc 'up = of(role="up", block=0)[0]; up[0]["shape"][0] = 2; up[1][0] = up[1][0][:2 * 48 * 4]' >shape.tc
+	echo '{"tc_alloc":1,"method":"x","tensors":[{"name":"model.layers.0.self_attn.q_proj.weight","sparsity":0.5}]}' >plan.json
+	for options in '--method wanda --layers owl' '--per model' '--method wanda --sequential' '--method wanda --alloc plan.json' \
+	    '--structured neurons' '--structured heads --sequential' '--structured blocks --sparsity 0.4'; do
+		# shellcheck disable=SC2086
+		{
+			fails_midway 65 'is .* of block 50000000, the config says .* of block 2' tc-prune block.tc -q $options
+			fails_midway 65 'statistic is of block 50000000, the model has 3 blocks' tc-prune stat.tc -q $options
+			fails_midway 65 'is pos of block -1, the config says q of block 0' tc-prune role.tc -q $options
+			fails_midway 65 'has shape 2 x 48, the config says 112 x 48' tc-prune shape.tc -q $options
+		} || { echo "$options"; return 1; }
+	done
+	fails_midway 65 'config says .* of block 2' tc-quant block.tc -q --method pq
+	fails_midway 65 'the config says q of block 0' tc-quant role.tc -q --method gptq --sequential
+	fails_midway 65 'config says .* of block 2' tc-lowrank block.tc -q --bits-budget 4 --metric none
+	fails_midway 65 'the config says 112 x 48' tc-lowrank shape.tc -q --rank 4 --metric none
+}
+
 @test "bad command lines" {
 	fails 2 "method: 'magic': must be one of magnitude, wanda, sparsegpt" tc-prune demo --method magic
 	fails 2 'sparsity: 1.1: must be 0 to 1' tc-prune demo --sparsity 1.1

@@ -7,29 +7,12 @@
 static int
 hold_all(struct tc_hold *hold, struct tc_source *source, struct tc_err *err)
 {
-	struct tc_record r;
-	int got;
-
-	while ((got = tc_source_next(source, &r, err)) > 0) {
-		if (tc_plan_is_record(&r))
+	if (tc_pass_hold(hold, source, err) < 0)
+		return -1;
+	for (size_t i = 0; i < hold->n; i++)
+		if (tc_plan_is_record(&hold->item[i].r))
 			return tc_fail(err, TC_USAGE, "--structured: the stream carries a plan for tensors as they are: plan anew afterwards");
-		if (tc_hold_add(hold, &r, source->mapped, err) < 0)
-			return -1;
-	}
-	return got;
-}
-
-static int
-spill(void *ctx, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err)
-{
-	(void)err; /* is the stage's own */
-	return tc_cli_spill(ctx, size_bytes, 1, o);
-}
-
-static void
-say_block(void *ctx, size_t done, size_t blocks)
-{
-	tc_cli_progress(ctx, "block %zu of %zu", done, blocks);
+	return 0;
 }
 
 static void
@@ -64,7 +47,8 @@ report(struct tc_cli *cli, const struct tc_structured *s, const struct tc_ledger
 int
 tc_cli_shrink(struct tc_cli *cli, struct tc_source *source, const struct tc_structured_options *o, bool by_layer, bool strip)
 {
-	const struct tc_sequential how = { .pool = cli->pool, .by_layer = by_layer, .spill = spill, .progress = say_block, .ctx = cli };
+	const struct tc_sequential how = { .pool = cli->pool, .by_layer = by_layer, .spill = tc_cli_spill_hidden,
+		.progress = tc_cli_say_block, .ctx = cli };
 	struct tc_hold hold = {0};
 	struct tc_structured s = {0};
 	struct tc_held_source held, small;

@@ -51,6 +51,19 @@ tc_cli_spill_close(struct tc_spill_options *o)
 }
 
 int
+tc_cli_spill_hidden(void *cli, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err)
+{
+	(void)err;
+	return tc_cli_spill(cli, size_bytes, 1, o);
+}
+
+void
+tc_cli_say_block(void *cli, size_t done, size_t blocks)
+{
+	tc_cli_progress(cli, "block %zu of %zu", done, blocks);
+}
+
+int
 tc_cli_forward_tokens(struct tc_cli *cli, struct tc_forward *f, size_t nseq, const size_t *length, const uint32_t *ids,
     struct tc_exec_options o, unsigned shares)
 {

@@ -17,6 +17,11 @@ uint64_t tc_cli_free_bytes(void);
 int tc_cli_spill(struct tc_cli *cli, size_t size_bytes, unsigned shares, struct tc_spill_options *o) TC_MUST_CHECK;
 void tc_cli_spill_close(struct tc_spill_options *o);
 
+/* For struct tc_sequential, whose ctx is the struct tc_cli: spill (*err is the
+ * stage's own) and progress. */
+int tc_cli_spill_hidden(void *cli, size_t size_bytes, struct tc_spill_options *o, struct tc_err *err) TC_MUST_CHECK;
+void tc_cli_say_block(void *cli, size_t done, size_t blocks);
+
 /* tc_forward_tokens() whose states are one of `shares` such buffers. */
 int tc_cli_forward_tokens(struct tc_cli *cli, struct tc_forward *f, size_t nseq, const size_t *length, const uint32_t *ids, struct tc_exec_options o, unsigned shares) TC_MUST_CHECK;
 

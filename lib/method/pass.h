@@ -3,6 +3,8 @@
 #define TC_METHOD_PASS_H
 
 #include "metric/ledger.h"
+#include "model/config.h"
+#include "stream/hold.h"
 #include "stream/source.h"
 #include "stream/writer.h"
 
@@ -22,12 +24,19 @@ struct tc_pass {
 	int (*edit)(void *ctx, struct tc_record *r, struct tc_err *err);
 };
 
-/* Copies every record of source to w, tensors through the transform.  Once a
- * weight has changed, statistics that follow were measured on another model:
- * they are marked stale.  strip drops statistics and tokens.  *ledger
- * describes what was written. */
+/* What a stream says was written by others: TC_DATA where a tensor is not as a
+ * model of this config has it, or a statistic is of a block that it has not. */
+int tc_pass_check(const struct tc_config *c, const struct tc_record *r, struct tc_err *err) TC_MUST_CHECK;
+
+/* All that source gives is kept in hold, checked. */
+int tc_pass_hold(struct tc_hold *hold, struct tc_source *source, struct tc_err *err) TC_MUST_CHECK;
+
 /* A record that was transformed goes on: edited, counted, written. */
 int tc_pass_put(const struct tc_pass *pass, struct tc_record *r, struct tc_writer *w, struct tc_ledger *ledger, struct tc_err *err) TC_MUST_CHECK;
+/* Copies every record of source to w, checked, tensors through the transform.
+ * Once a weight has changed, statistics that follow were measured on another
+ * model: they are marked stale.  strip drops statistics and tokens.  *ledger
+ * describes what was written. */
 int tc_pass_run(struct tc_source *source, struct tc_writer *w, const struct tc_pass *pass, struct tc_ledger *ledger, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

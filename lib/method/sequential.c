@@ -247,6 +247,8 @@ take(struct run *r, struct tc_record *rec, struct tc_err *err)
 {
 	int complete;
 
+	if (tc_pass_check(&r->forward.config, rec, err) < 0)
+		return -1;
 	if (rec->kind == TC_KIND_TOKENS && take_tokens(r, rec, err) < 0)
 		return -1;
 	if (rec->kind == TC_KIND_STAT && tc_stat_is_of_tensor(rec->u.stat.kind) && r->pass->notice(r->pass->ctx, rec, err) < 0)

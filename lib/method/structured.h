@@ -52,7 +52,7 @@ struct tc_structured {
 	bool changed;                  /* something upstream of the record in hand */
 };
 
-/* hold: every record of the model; it and h outlive s.  Says what goes, but of
+/* hold: every record of the model (tc_pass_hold()); it and h outlive s.  Says what goes, but of
  * neurons and heads of a sequential run.  TC_USAGE when nothing goes, or
  * all; TC_DATA when a tensor of a block is packed, or the config cannot say what
  * comes out, or blocks are to be ranked without tokens. */

@@ -3,15 +3,8 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "solve/damp.h"
 #include "solve/lapack.h"
-
-enum { TRIES = 8 };
-
-static double
-element(const float *packed, size_t i, size_t j)
-{
-	return (double)(i >= j ? packed[i * (i + 1) / 2 + j] : packed[j * (j + 1) / 2 + i]);
-}
 
 struct place {
 	double diagonal;
@@ -37,7 +30,7 @@ choose_order(struct tc_factor *f, const float *packed, bool by_size, struct tc_e
 	if (!p)
 		return -1;
 	for (size_t i = 0; i < f->n; i++)
-		p[i] = (struct place){ element(packed, i, i), (uint32_t)i };
+		p[i] = (struct place){ tc_packed_at(packed, i, i), (uint32_t)i };
 	if (by_size)
 		qsort(p, f->n, sizeof(*p), by_diagonal);
 	for (size_t i = 0; i < f->n; i++) {
@@ -55,11 +48,11 @@ fill(const struct tc_factor *f, const float *packed, double damping, double *a)
 	double mean = 0;
 
 	for (size_t i = 0; i < f->n; i++)
-		mean += f->dead[i] ? 1 : element(packed, f->order[i], f->order[i]);
+		mean += f->dead[i] ? 1 : tc_packed_at(packed, f->order[i], f->order[i]);
 	mean /= (double)f->n;
 	for (size_t i = 0; i < f->n; i++) {
 		for (size_t j = i; j < f->n; j++)
-			a[i * f->n + j] = element(packed, f->order[i], f->order[j]);
+			a[i * f->n + j] = tc_packed_at(packed, f->order[i], f->order[j]);
 		a[i * f->n + i] = (f->dead[i] ? 1 : a[i * f->n + i]) + damping * mean;
 	}
 }
@@ -83,13 +76,9 @@ tc_factor_make(struct tc_factor *f, const float *packed, size_t n, double dampin
 	a = tc_alloc(n * n, sizeof(*a), err);
 	if (!f->order || !f->dead || !f->r || !a || tc_lapack_load(err) < 0 || choose_order(f, packed, by_size, err) < 0)
 		goto out;
-	for (fill(f, packed, f->damping, a); invert(a, n); fill(f, packed, f->damping, a)) {
-		if (++tries == TRIES) {
-			tc_fail(err, TC_DATA, "a Hessian is not positive definite, however damped");
+	for (fill(f, packed, f->damping, a); invert(a, n); fill(f, packed, f->damping, a))
+		if (tc_damp_more(&f->damping, &tries, err) < 0)
 			goto out;
-		}
-		f->damping = f->damping > 0 ? 10 * f->damping : 1e-4;
-	}
 	for (size_t i = 0; i < n; i++)
 		for (size_t j = i; j < n; j++)
 			f->r[i * n + j] = (float)a[i * n + j];

@@ -4,15 +4,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "solve/damp.h"
 #include "solve/lapack.h"
-
-enum { TRIES = 8 };
-
-static double
-element(const float *packed, size_t i, size_t j)
-{
-	return (double)(i >= j ? packed[i * (i + 1) / 2 + j] : packed[j * (j + 1) / 2 + i]);
-}
 
 static int
 divide(struct tc_substitute *s, size_t n, const uint32_t *keep, struct tc_err *err)
@@ -38,13 +31,13 @@ fill(const struct tc_substitute *s, const float *packed, double *a)
 	double mean = 0;
 
 	for (size_t i = 0; i < s->kept; i++)
-		mean += element(packed, s->keep[i], s->keep[i]);
+		mean += tc_packed_at(packed, s->keep[i], s->keep[i]);
 	mean = mean > 0 ? mean / (double)s->kept : 1;
 	for (size_t i = 0; i < s->kept; i++) {
 		double *row = a + i * s->kept;
 
 		for (size_t j = i; j < s->kept; j++)
-			row[j] = element(packed, s->keep[i], s->keep[j]);
+			row[j] = tc_packed_at(packed, s->keep[i], s->keep[j]);
 		row[i] += s->damping * mean + (row[i] > 0 ? 0 : mean);
 	}
 }
@@ -54,25 +47,19 @@ tc_substitute_make(struct tc_substitute *s, const float *packed, size_t n, size_
     struct tc_err *err)
 {
 	double *a = NULL;
-	int r = -1;
+	int tries = 0, r = -1;
 
 	*s = (struct tc_substitute){ .kept = kept, .removed = n - kept, .damping = damping };
 	a = tc_alloc(kept * kept, sizeof(*a), err);
 	s->z = tc_alloc(kept * s->removed, sizeof(*s->z), err);
 	if (!a || !s->z || divide(s, n, keep, err) < 0 || tc_lapack_load(err) < 0)
 		goto out;
-	fill(s, packed, a);
-	for (int tries = 1; tc_lapack_cholesky(a, kept); tries++) {
-		if (tries == TRIES) {
-			tc_fail(err, TC_DATA, "a Hessian is not positive definite, however damped");
+	for (fill(s, packed, a); tc_lapack_cholesky(a, kept); fill(s, packed, a))
+		if (tc_damp_more(&s->damping, &tries, err) < 0)
 			goto out;
-		}
-		s->damping = s->damping > 0 ? 10 * s->damping : 1e-4;
-		fill(s, packed, a);
-	}
 	for (size_t i = 0; i < s->removed; i++)
 		for (size_t k = 0; k < kept; k++)
-			s->z[i * kept + k] = element(packed, s->remove[i], s->keep[k]);
+			s->z[i * kept + k] = tc_packed_at(packed, s->remove[i], s->keep[k]);
 	r = tc_lapack_cholesky_solve(a, kept, s->removed, s->z) ? tc_fail(err, TC_INTERNAL, "a triangular solve failed") : 0;
 out:
 	free(a);
