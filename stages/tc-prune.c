@@ -615,6 +615,18 @@ report(const struct args *a, const struct tc_ledger *l)
 }
 
 static int
+shrink(struct tc_cli *cli, struct args *a, struct tc_source *source)
+{
+	int made_up;
+
+	a->shrink.stats = a->stats.path ? &a->stats.hold : NULL;
+	made_up = tc_cli_shrink(cli, source, &a->shrink, by_layer(a), a->common.strip);
+	if (made_up == 0 && !isnan(a->damp))
+		tc_cli_say(cli, "--damp did nothing: no Hessian is known (tc-calib --hessian, or --sequential)");
+	return made_up < 0 ? -1 : 0;
+}
+
+static int
 run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 {
 	struct tc_ledger ledger;
@@ -626,10 +638,8 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	    (!a->structured && derive_rest(a, source, &from, &cli->err) < 0) || tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
-	if (a->structured) {
-		a->shrink.stats = a->stats.path ? &a->stats.hold : NULL;
-		return tc_cli_shrink(cli, source, &a->shrink, by_layer(a), a->common.strip);
-	}
+	if (a->structured)
+		return shrink(cli, a, source);
 	if (looks_first(a)) {
 		if (look_first(a, from, &cli->err) < 0)
 			return -1;
