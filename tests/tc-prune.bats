@@ -400,4 +400,9 @@ END
 	writes_well tc-prune -q
 	fails 74 'nothere' tc-prune "$TINY/llama" --errors nothere/e.json
 	fails_midway 74 'No space left' tc-prune "$TINY/llama" -q --errors /dev/full
+	for stage in tc-prune tc-quant 'tc-lowrank --rank 4 --metric none'; do
+		# shellcheck disable=SC2086
+		fails 2 'errors: must be a file' $stage "$TINY/llama" -q --errors -
+		[ ! -e - ]
+	done
 }
