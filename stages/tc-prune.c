@@ -260,7 +260,7 @@ static void
 derive_beside(struct args *a)
 {
 	a->beside = !isnan(a->sparsity) ? "sparsity" : a->nm.m > 0 ? "nm" : a->embed ? "embed" : a->head ? "head" :
-	    is_owl(a) ? "layers" : a->per && strcmp(a->per, "model") == 0 ? "per" : NULL;
+	    is_owl(a) ? "layers" : a->per && strcmp(a->per, "model") == 0 ? "per model" : NULL;
 	a->embed = a->embed ? a->embed : "skip";
 	a->head = a->head ? a->head : "skip";
 }
@@ -341,6 +341,20 @@ statistics(const struct args *a)
 	return a->stats.path ? &a->stats.hold : a->hold.n > 0 ? &a->hold : NULL;
 }
 
+/* --sequential measures blocks as they are pruned: what is looked at before, or
+ * is in none, must be known already. */
+static int
+check_known(const struct args *a, const struct tc_quant_input *in, enum tc_prune_needs needs, struct tc_err *err)
+{
+	bool hessian = needs == TC_PRUNE_NEEDS_HESSIAN;
+
+	if (!a->sequential || !needs || (!a->looking && in->w->block >= 0) || (hessian ? in->hessian != NULL : in->squares != NULL))
+		return 0;
+	return tc_fail(err, TC_DATA, "%s: its inputs' %s not known, and --sequential measures %s (tc-calib %s)", in->w->name,
+	    hessian ? "Hessian is" : "squares are", a->looking ? "too late" : "blocks only",
+	    hessian ? "--hessian" : "without --tokens-only");
+}
+
 /* What is known of t's inputs. */
 static int
 measure(struct args *a, const struct tc_tensor *t, enum tc_prune_needs needs, struct tc_quant_input *in, struct tc_err *err)
@@ -358,7 +372,7 @@ measure(struct args *a, const struct tc_tensor *t, enum tc_prune_needs needs, st
 	if (stale && !a->told_stale)
 		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed (--sequential measures anew)", t->name);
 	a->told_stale |= stale;
-	return 0;
+	return check_known(a, in, needs, err);
 }
 
 /* t is to be pruned. */

@@ -320,6 +320,14 @@ END
 	fails_midway 65 'no calibration tokens' tc-prune "$TINY/llama" --method wanda --sequential
 	fails_midway 65 'Hessian is not known' tc-prune <(calibrated llama) -q --method sparsegpt
 	fails_midway 65 'squares are not known' tc-prune "$TINY/qwen2" --method wanda --embed same --include '*embed*'
+	# --sequential is of no help where something is looked at first, or in no block.
+	ids 4 128 >ids.json
+	tc-calib "$TINY/qwen2" -q --tokens-only --ids ids.json >t.tc
+	fails_midway 65 'squares are not known, and --sequential measures too late .*without --tokens-only' \
+	    tc-prune t.tc --method wanda --layers owl --sequential
+	fails_midway 65 'embed_tokens.weight: .*squares are not known, and --sequential measures blocks only .*without --tokens-only' \
+	    tc-prune t.tc --method wanda --embed same --sequential
+	fails_midway 65 'Hessian is not known, and --sequential measures blocks only .*tc-calib --hessian' tc-prune t.tc --method sparsegpt --embed same --sequential
 	fails_midway 65 'inputs are no multiple of 5' tc-prune "$TINY/llama" --nm 2:5
 }
 
