@@ -355,9 +355,9 @@ END
 	    '--structured neurons' '--structured heads --sequential' '--structured blocks --sparsity 0.4'; do
 		# shellcheck disable=SC2086
 		{
-			fails_midway 65 'is .* of block 50000000, the config says .* of block 2' tc-prune block.tc -q $options
-			fails_midway 65 'statistic is of block 50000000, the model has 3 blocks' tc-prune stat.tc -q $options
-			fails_midway 65 'is pos of block -1, the config says q of block 0' tc-prune role.tc -q $options
+			fails_midway 65 'is .* of block 50000000, the config says .* of block 2' tc-prune block.tc -q $options &&
+			fails_midway 65 'statistic is of block 50000000, the model has 3 blocks' tc-prune stat.tc -q $options &&
+			fails_midway 65 'is pos of block -1, the config says q of block 0' tc-prune role.tc -q $options &&
 			fails_midway 65 'has shape 2 x 48, the config says 112 x 48' tc-prune shape.tc -q $options
 		} || { echo "$options"; return 1; }
 	done
