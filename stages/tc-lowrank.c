@@ -217,9 +217,10 @@ fill_metric(struct args *a, const struct tc_tensor *t, struct work *k, struct tc
 	if (tc_measures_site(&a->measures, (enum tc_site)tc_role_site(t->role), NULL, &k->known, &stale, err) < 0)
 		return -1;
 	if ((has_metric(a, "hessian") && !k->known.hessian) || (has_metric(a, "norm") && !k->known.squares))
-		return tc_fail(err, TC_DATA, "%s: %s (tc-calib%s, or --sequential)", t->name,
+		return tc_fail(err, TC_DATA, "%s: %s (tc-calib%s%s)", t->name,
 		    has_metric(a, "norm") ? "its inputs' squares are not known" : "its inputs' Hessian is not known",
-		    has_metric(a, "norm") ? "" : " --hessian");
+		    has_metric(a, "norm") ? "" : " --hessian",
+		    a->sequential ? ": --bits-budget looks before --sequential measures" : ", or --sequential");
 	if (has_metric(a, "none"))
 		return 0;
 	k->in.squares = k->known.squares;

@@ -260,7 +260,7 @@ static void
 derive_beside(struct args *a)
 {
 	a->beside = !isnan(a->sparsity) ? "sparsity" : a->nm.m > 0 ? "nm" : a->embed ? "embed" : a->head ? "head" :
-	    is_owl(a) ? "layers" : a->per && strcmp(a->per, "model") == 0 ? "per" : NULL;
+	    is_owl(a) ? "layers" : a->per && strcmp(a->per, "model") == 0 ? "per model" : NULL;
 	a->embed = a->embed ? a->embed : "skip";
 	a->head = a->head ? a->head : "skip";
 }
@@ -341,6 +341,20 @@ statistics(const struct args *a)
 	return a->stats.path ? &a->stats.hold : a->hold.n > 0 ? &a->hold : NULL;
 }
 
+/* --sequential measures blocks as they are pruned: what is looked at before, or
+ * is in none, must be known already. */
+static int
+check_known(const struct args *a, const struct tc_quant_input *in, enum tc_prune_needs needs, struct tc_err *err)
+{
+	bool hessian = needs == TC_PRUNE_NEEDS_HESSIAN;
+
+	if (!a->sequential || !needs || (!a->looking && in->w->block >= 0) || (hessian ? in->hessian != NULL : in->squares != NULL))
+		return 0;
+	return tc_fail(err, TC_DATA, "%s: its inputs' %s not known, and --sequential measures %s (tc-calib %s)", in->w->name,
+	    hessian ? "Hessian is" : "squares are", a->looking ? "too late" : "blocks only",
+	    hessian ? "--hessian" : "without --tokens-only");
+}
+
 /* What is known of t's inputs. */
 static int
 measure(struct args *a, const struct tc_tensor *t, enum tc_prune_needs needs, struct tc_quant_input *in, struct tc_err *err)
@@ -358,7 +372,7 @@ measure(struct args *a, const struct tc_tensor *t, enum tc_prune_needs needs, st
 	if (stale && !a->told_stale)
 		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed (--sequential measures anew)", t->name);
 	a->told_stale |= stale;
-	return 0;
+	return check_known(a, in, needs, err);
 }
 
 /* t is to be pruned. */
@@ -615,6 +629,18 @@ report(const struct args *a, const struct tc_ledger *l)
 }
 
 static int
+shrink(struct tc_cli *cli, struct args *a, struct tc_source *source)
+{
+	int made_up;
+
+	a->shrink.stats = a->stats.path ? &a->stats.hold : NULL;
+	made_up = tc_cli_shrink(cli, source, &a->shrink, by_layer(a), a->common.strip);
+	if (made_up == 0 && !isnan(a->damp))
+		tc_cli_say(cli, "--damp did nothing: no Hessian is known (tc-calib --hessian, or --sequential)");
+	return made_up < 0 ? -1 : 0;
+}
+
+static int
 run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 {
 	struct tc_ledger ledger;
@@ -626,10 +652,8 @@ run(struct tc_cli *cli, struct args *a, struct tc_source *source)
 	    (!a->structured && derive_rest(a, source, &from, &cli->err) < 0) || tc_stats_file_open(&a->stats, cli, a, &source->header) < 0 ||
 	    (a->errors && tc_errors_file_open(&a->errors_file, a->errors, &cli->err) < 0))
 		return -1;
-	if (a->structured) {
-		a->shrink.stats = a->stats.path ? &a->stats.hold : NULL;
-		return tc_cli_shrink(cli, source, &a->shrink, by_layer(a), a->common.strip);
-	}
+	if (a->structured)
+		return shrink(cli, a, source);
 	if (looks_first(a)) {
 		if (look_first(a, from, &cli->err) < 0)
 			return -1;

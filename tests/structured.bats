@@ -109,11 +109,26 @@ same() {
 	fails_midway 65 'is compressed already' tc-prune <(tc-prune c.tc -q) --structured heads
 	fails_midway 65 'no calibration tokens' tc-prune "$TINY/llama" --structured blocks
 	fails_midway 65 'no calibration tokens' tc-prune "$TINY/llama" --structured neurons --sequential
+	tc-prune c.tc --structured neurons --damp 0.3 -o p.tc 2>said
+	grep -q -- '--damp did nothing: no Hessian is known' said
+	tc-prune c.tc --structured neurons --damp 0.3 --sequential -o p.tc 2>said
+	! grep -e --damp said || return 1
 	fails_midway 2 'less than one' tc-prune c.tc --structured blocks --sparsity 0.3
 	fails_midway 2 'none would stay' tc-prune c.tc --structured heads --sparsity 1
 	head -c $(($(stat -c %s c.tc) / 2)) c.tc >cut.tc
 	fails_midway 65 'ended early|input' tc-prune cut.tc --structured neurons
 	fails_midway 74 'No space left' tc-prune c.tc --structured neurons -o /dev/full
+}
+
+@test "what stays cannot make up for more than its type holds" {
+	calibrated llama --hessian >c.tc
+	# The important half of the neurons is nearly nothing, and the others are huge multiples of it.
+	made_up changed c.tc '
+for head, parts in of(stat="hessian", site="mlp_mid"):
+    n = head["dim"]
+    node = [(1e-4 if i < n // 2 else 1e-9) if i == j else 1e37 if j < n // 2 <= i else 0 for i in range(n) for j in range(i + 1)]
+    parts[0] = struct.pack("<%df" % len(node), *node) * len(head["nodes"])' >huge.tc
+	fails_midway 65 'down_proj.weight: weight [0-9]+ is NaN or infinite' tc-prune huge.tc -q --structured neurons
 }
 
 @test "what does not go together" {

@@ -271,6 +271,7 @@ bytes_of() {
 	jq -e '[.tensors[] | select(.name | test("down")) | .sparsity == 0.5 and .predicted_error > 0 and .bits == null] | length > 0 and all' p.json
 	jq -e '[.tensors[] | select(.name | test("down") | not) | .sparsity == null] | all' p.json
 	tc-alloc c.tc -q --role-sweep --sweep dense:0.5 --json | jq -e '.sweep | length > 8 and all(.kld > 0 and .saved_bytes > 0)'
+	fails 2 '^tc-prune: --per model beside a plan' tc-prune c.tc --alloc p.json --per model
 	for option in '--sparsity 0.5' '--nm 2:4' '--embed same' '--head skip'; do
 		fails 2 "^tc-prune: ${option%% *} beside a plan" tc-prune c.tc --alloc p.json $option
 	done

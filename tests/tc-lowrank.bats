@@ -61,6 +61,7 @@ kld() {
 	cmp <(tc-lowrank c.tc -q --rank 12) <(tc-lowrank c.tc -q --rank 12 --metric hessian) && return 1 # but for what it says
 	tc-calib "$TINY/llama" --ids ids.json -o n.tc
 	fails_midway 65 'Hessian is not known' tc-lowrank n.tc --rank 4 --metric hessian
+	fails 65 'is not known .*--bits-budget looks before --sequential' tc-lowrank n.tc --bits-budget 4 --metric hessian --sequential
 	fails_midway 65 'squares are not known' tc-lowrank "$TINY/llama" --rank 4 --metric norm
 	tc-lowrank "$TINY/llama" -q --rank 4 -o l.tc
 }

@@ -320,6 +320,14 @@ END
 	fails_midway 65 'no calibration tokens' tc-prune "$TINY/llama" --method wanda --sequential
 	fails_midway 65 'Hessian is not known' tc-prune <(calibrated llama) -q --method sparsegpt
 	fails_midway 65 'squares are not known' tc-prune "$TINY/qwen2" --method wanda --embed same --include '*embed*'
+	# --sequential is of no help where something is looked at first, or in no block.
+	ids 4 128 >ids.json
+	tc-calib "$TINY/qwen2" -q --tokens-only --ids ids.json >t.tc
+	fails_midway 65 'squares are not known, and --sequential measures too late .*without --tokens-only' \
+	    tc-prune t.tc --method wanda --layers owl --sequential
+	fails_midway 65 'embed_tokens.weight: .*squares are not known, and --sequential measures blocks only .*without --tokens-only' \
+	    tc-prune t.tc --method wanda --embed same --sequential
+	fails_midway 65 'Hessian is not known, and --sequential measures blocks only .*tc-calib --hessian' tc-prune t.tc --method sparsegpt --embed same --sequential
 	fails_midway 65 'inputs are no multiple of 5' tc-prune "$TINY/llama" --nm 2:5
 }
 
@@ -347,9 +355,9 @@ END
 	    '--structured neurons' '--structured heads --sequential' '--structured blocks --sparsity 0.4'; do
 		# shellcheck disable=SC2086
 		{
-			fails_midway 65 'is .* of block 50000000, the config says .* of block 2' tc-prune block.tc -q $options
-			fails_midway 65 'statistic is of block 50000000, the model has 3 blocks' tc-prune stat.tc -q $options
-			fails_midway 65 'is pos of block -1, the config says q of block 0' tc-prune role.tc -q $options
+			fails_midway 65 'is .* of block 50000000, the config says .* of block 2' tc-prune block.tc -q $options &&
+			fails_midway 65 'statistic is of block 50000000, the model has 3 blocks' tc-prune stat.tc -q $options &&
+			fails_midway 65 'is pos of block -1, the config says q of block 0' tc-prune role.tc -q $options &&
 			fails_midway 65 'has shape 2 x 48, the config says 112 x 48' tc-prune shape.tc -q $options
 		} || { echo "$options"; return 1; }
 	done
@@ -400,4 +408,9 @@ END
 	writes_well tc-prune -q
 	fails 74 'nothere' tc-prune "$TINY/llama" --errors nothere/e.json
 	fails_midway 74 'No space left' tc-prune "$TINY/llama" -q --errors /dev/full
+	for stage in tc-prune tc-quant 'tc-lowrank --rank 4 --metric none'; do
+		# shellcheck disable=SC2086
+		fails 2 'errors: must be a file' $stage "$TINY/llama" -q --errors -
+		[ ! -e - ]
+	done
 }

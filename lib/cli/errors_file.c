@@ -30,6 +30,8 @@ int
 tc_errors_file_open(struct tc_errors_file *f, const char *path, struct tc_err *err)
 {
 	*f = (struct tc_errors_file){ .path = path };
+	if (strcmp(path, "-") == 0)
+		return tc_fail(err, TC_USAGE, "--errors: must be a file, standard output is the stream's");
 	return tc_output_open(&f->output, path, err);
 }
 

@@ -20,7 +20,7 @@ struct tc_errors_row {
 	size_t bits, parameters;
 };
 
-/* path is not copied. */
+/* path is not copied; TC_USAGE for standard output, "-". */
 int tc_errors_file_open(struct tc_errors_file *f, const char *path, struct tc_err *err) TC_MUST_CHECK;
 int tc_errors_file_add(struct tc_errors_file *f, const struct tc_errors_row *row, const struct tc_errors *e, struct tc_err *err) TC_MUST_CHECK;
 /* Mean of the relative errors of weights, each tensor's as often as it has

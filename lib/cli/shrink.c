@@ -69,6 +69,8 @@ tc_cli_shrink(struct tc_cli *cli, struct tc_source *source, const struct tc_stru
 		r = tc_cli_stream_end(cli, &small.s);
 	if (r == 0)
 		report(cli, &s, &ledger);
+	if (r == 0)
+		r = s.compensated;
 	tc_structured_close(&s);
 	tc_hold_clear(&hold);
 	return r;

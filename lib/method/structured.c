@@ -399,7 +399,7 @@ make_up(struct tc_structured *s, const struct tc_tensor *t, const float *hessian
 	free(m.row);
 	free(m.numbers);
 	tc_substitute_free(&by);
-	return r < 0 ? tc_err_at(err, "%s", t->name) : 0;
+	return r < 0 ? tc_err_at(err, "%s", t->name) : tc_tensor_check_finite(&s->made.t, err);
 }
 
 static int

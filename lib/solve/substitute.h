@@ -18,7 +18,7 @@ struct tc_substitute {
 	size_t kept, removed;
 	uint32_t *keep, *remove; /* inputs, ascending */
 	double *z;               /* [removed][kept] */
-	double damping;          /* d over the mean of H's diagonal: what was asked or,
+	double damping;          /* d over the mean of H[K,K]'s diagonal: what was asked or,
 	                          * where that was not enough, ten times and more */
 };
 
