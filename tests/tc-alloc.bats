@@ -252,6 +252,31 @@ bytes_of() {
 	fails 65 'the plan is of another model' tc-quant c.tc --alloc bad
 }
 
+@test "a plan of no tensor, and options of methods that only a plan in the stream has" {
+	calibrated llama --hessian
+	tc-alloc c.tc -q --choices skip --embed skip --weigh none --bytes 4M -o none.json
+	jq -e '.tensors == []' none.json
+	for option in '--mse' '--weights none' '--act-order' '--vector 4' '--per row'; do
+		fails 2 '^tc-quant: --' tc-quant c.tc -q --alloc none.json $option || { echo "$option"; return 1; }
+	done
+	tc-quant c.tc -q --alloc none.json | tc-ls - --json | jq -e '[.tensors[] | select(.bits)] == []'
+	tc-alloc c.tc -q --choices gptq:3,gptq:4 --embed rtn:8 --bits-per-weight 7 --weigh none >p.tc
+	tc-quant p.tc -q --act-order --damp 0.02 -o q.tc
+	tc-alloc --check -q q.tc
+	fails 2 'weighs? errors' tc-quant p.tc -q --weights none
+	fails 2 'go with --method gptq' tc-quant c.tc -q --act-order
+}
+
+@test "--sym and --fmin beside a plan are of the rows whose method has them" {
+	calibrated llama --hessian
+	for options in --sym --fmin; do
+		tc-alloc c.tc -q --weigh none --bits-per-weight 8 $options --rule down=hqq:4 --rule up=nf4:4 --rule embed=awq:4 --rule q=gptq:4 -o p.json
+		tc-quant c.tc -q --alloc p.json $options -o q.tc
+		[ "$(bytes_of q.tc)" = "$(jq .predicted_bytes p.json)" ]
+		tc-alloc --check -q --alloc p.json q.tc
+	done
+}
+
 @test "plans that prune: tc-prune and tc-quant obey, each its part" {
 	for arch in llama qwen2; do
 		calibrated $arch

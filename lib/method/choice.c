@@ -17,16 +17,22 @@ coder(const struct tc_quantizer *by)
 	return by->needs == TC_NEEDS_HESSIAN ? tc_quantizer_find("rtn") : by;
 }
 
+enum tc_zero
+tc_choice_zero(const struct tc_quantizer *grids, enum tc_zero wanted)
+{
+	if (grids->zeros >> wanted & 1)
+		return wanted;
+	return grids->zeros == 1 << TC_ZERO_MIN ? TC_ZERO_MIN : TC_ZERO_INT;
+}
+
 struct tc_quant_options
 tc_choice_options(const struct tc_choice *c, const struct tc_quant_options *common)
 {
 	struct tc_quant_options o = *common;
-	unsigned zeros = coder(c->by)->zeros;
 
 	o.bits = c->bits;
 	o.group = c->group;
-	if (!(zeros >> o.zero & 1))
-		o.zero = zeros == 1 << TC_ZERO_MIN ? TC_ZERO_MIN : TC_ZERO_INT;
+	o.zero = tc_choice_zero(coder(c->by), o.zero);
 	o.levels = c->by->needs == TC_NEEDS_HESSIAN ? TC_LEVELS_FULL : TC_LEVELS_ODD;
 	o.grid = coder(c->by);
 	o.vector = VECTOR;
