@@ -451,13 +451,14 @@ derive_quantizer(const struct args *a, struct how *h)
 static int
 derive_how(const struct args *a, struct how *h, struct tc_err *err)
 {
+	enum tc_dtype scale = (enum tc_dtype)tc_dtype_find(a->scale, strlen(a->scale));
 	uint64_t edge_group = h->group == TC_GROUP_UNSET ? DEFAULT_GROUP : h->group;
 	enum tc_zero zero;
 
 	if (h->group == TC_GROUP_TENSOR && (uses_hessian(h) || uses_magnitudes(h)))
 		return tc_fail(err, TC_USAGE, "%s goes row by row: --group tensor is not for it", h->quantizer->name);
-	if (strcmp(a->scale, "u8") == 0 && !h->quantizer->fitter)
-		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", h->quantizer->name);
+	if (tc_choice_check_scale(h->quantizer, scale, err) < 0)
+		return -1;
 	derive_defaults(a, h);
 	if (check_bits(coded(h), "bits", h->bits, err) < 0 || derive_zero(a, h, &zero, err) < 0)
 		return -1;
@@ -466,7 +467,7 @@ derive_how(const struct args *a, struct how *h, struct tc_err *err)
 		.group = h->group,
 		.zero = zero,
 		.levels = levels_of(a, h),
-		.scale = (enum tc_dtype)tc_dtype_find(a->scale, strlen(a->scale)),
+		.scale = scale,
 		.damping = isnan(a->damp) ? DEFAULT_DAMP : a->damp,
 		.act_order = a->act_order,
 		.static_groups = a->static_groups,

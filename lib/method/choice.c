@@ -46,8 +46,8 @@ tc_choice_quantizer(const struct tc_choice *c, const struct tc_tensor *t)
 	return t->block < 0 && c->by->needs ? tc_quantizer_find("rtn") : c->by;
 }
 
-static enum tc_encoding
-encoding_of(const struct tc_quantizer *by)
+enum tc_encoding
+tc_choice_encoding(const struct tc_quantizer *by)
 {
 	if (coder(by)->zeros)
 		return TC_UNIFORM;
@@ -65,7 +65,7 @@ tc_choice_layout(const struct tc_choice *c, const struct tc_quant_options *commo
 		const struct tc_quantizer *by = tc_choice_quantizer(c, t);
 		struct tc_quant_options o = tc_choice_options(c, common);
 
-		t->format = tc_packing_format(&o, encoding_of(by), cols);
+		t->format = tc_packing_format(&o, tc_choice_encoding(by), cols);
 		has_zero = t->format.encoding == TC_UNIFORM && t->format.zero != TC_ZERO_MIN && o.bits > 1;
 		if (by->needs == TC_NEEDS_MAGNITUDES)
 			t->op[t->nops++].kind = TC_OP_SCALE;

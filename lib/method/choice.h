@@ -27,6 +27,9 @@ struct tc_quant_options tc_choice_options(const struct tc_choice *c, const struc
  * rounded to nearest where the method wants some. */
 const struct tc_quantizer *tc_choice_quantizer(const struct tc_choice *c, const struct tc_tensor *t);
 
+/* How what it makes is stored; learned levels are a codebook. */
+enum tc_encoding tc_choice_encoding(const struct tc_quantizer *by);
+
 /* t (its name, role, shape and, if nothing is to be quantized, format) laid out
  * with it: its parts' sizes. */
 int tc_choice_layout(const struct tc_choice *c, const struct tc_quant_options *common, struct tc_tensor *t, struct tc_err *err) TC_MUST_CHECK;
