@@ -284,12 +284,11 @@ bytes_of() {
 }
 
 @test "--role-sweep: what saves nothing stands last" {
-	ids 2 32 >ids.json
-	tc-import "$TINY/llama" --dtype f16 2>/dev/null | tc-calib - --ids ids.json -q -o h.tc || tc-calib "$TINY/llama" --ids ids.json -q -o h.tc
-	tc-alloc h.tc -q --role-sweep --sweep rtn:8:1 --scale f32 --json >sweep
+	calibrated llama
+	tc-alloc c.tc -q --role-sweep --sweep rtn:8:1 --scale f32 --json >sweep
 	jq -e '[.sweep[] | select(.saved_bytes < 0) | .kld_per_bit] | length > 0 and all(. == null)' sweep
 	jq -e '[.sweep[] | .saved_bytes | . > -1000000000 and . < 1000000000] | all' sweep
-	fails 2 'sweep: skip changes nothing' tc-alloc h.tc --role-sweep --sweep skip
+	fails 2 'sweep: skip changes nothing' tc-alloc c.tc --role-sweep --sweep skip
 }
 
 @test "--role-sweep: roles and blocks, ordered" {
