@@ -5,15 +5,17 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/math.h"
+#include "cli/choice_errors.h"
 #include "cli/draw.h"
 #include "cli/group.h"
 #include "cli/plan_check.h"
 #include "cli/role_sweep.h"
+#include "cli/stats_file.h"
 #include "kernel/kernel.h"
-#include "method/errors.h"
 #include "metric/ledger.h"
 #include "model/attention.h"
 
@@ -21,7 +23,8 @@ enum { DEFAULT_SAMPLES = 8, PROBE_BITS = 3, PERCENT = 100 };
 #define DEFAULT_CHOICES "rtn:2,rtn:2:32,rtn:3,rtn:3:32,rtn:4,rtn:4:32,rtn:5,rtn:5:32,rtn:6,rtn:6:32,rtn:8,rtn:8:32"
 #define DEFAULT_EDGES "rtn:8,rtn:6,rtn:5,rtn:4,rtn:3,skip"
 #define DEFAULT_SWEEP "rtn:3,dense:0.5"
-#define ERRORS_BYTES_MAX ((size_t)256 << 20)
+#define WEIGHS "kl|kl-each|fisher|none"
+#define BYTES_MOST 0x1p62
 
 enum method { UNIFORM, CLASSES, ACT_ADAPTIVE, FISHER, JOINT, KNAPSACK, GREEDY };
 #define METHODS "uniform|classes|act-adaptive|fisher|joint|knapsack|greedy"
@@ -37,6 +40,7 @@ struct args {
 	struct tc_counts class_shares, class_bits, class_sparsity;
 	bool role_sweep, check, sym, fmin;
 	struct tc_plan_option alloc;
+	struct tc_stats_file stats;
 };
 
 #define FIELD(f) offsetof(struct args, f)
@@ -45,13 +49,13 @@ static const struct tc_option options[] = {
 	  .help = "how bytes are given to tensors (default knapsack)" },
 	{ .name = "bits-per-weight", .type = TC_OPT_REAL, .offset = FIELD(bits_per_weight), .arg = "B", .min = 0.01, .max = 64,
 	  .help = "budget: bits a weight of the whole model, embedding and all" },
-	{ .name = "bytes", .type = TC_OPT_SIZE, .offset = FIELD(bytes), .arg = "N", .min = 1, .max = 0x1p62,
+	{ .name = "bytes", .type = TC_OPT_SIZE, .offset = FIELD(bytes), .arg = "N", .min = 1, .max = BYTES_MOST,
 	  .help = "budget: bytes of the whole model, K M G T may follow" },
 	{ .name = "latency", .type = TC_OPT_REAL, .offset = FIELD(latency), .arg = "MS", .min = 1e-6, .max = 1e9,
 	  .help = "budget: what --bandwidth reads in so many milliseconds, for a decoded token" },
 	{ .name = "bandwidth", .type = TC_OPT_REAL, .offset = FIELD(bandwidth), .arg = "GB", .min = 1e-6, .max = 1e9,
 	  .help = "with --latency: 1e9 bytes a second" },
-	{ .name = "ram", .type = TC_OPT_SIZE, .offset = FIELD(ram), .arg = "SIZE", .min = 1, .max = 0x1p62,
+	{ .name = "ram", .type = TC_OPT_SIZE, .offset = FIELD(ram), .arg = "SIZE", .min = 1, .max = BYTES_MOST,
 	  .help = "budget: bytes of the model and the cache of --context tokens" },
 	{ .name = "context", .type = TC_OPT_COUNT, .offset = FIELD(context), .arg = "N", .min = 1, .max = 1 << 24,
 	  .help = "with --ram: tokens" },
@@ -63,7 +67,7 @@ static const struct tc_option options[] = {
 	  .help = "choices of an untied head (default those of the embedding)" },
 	{ .name = "rule", .type = TC_OPT_LIST, .offset = FIELD(rules), .arg = "WHERE=CHOICE",
 	  .help = "tensors that have no choice: by role, first:N last:N block:I, or pattern; repeated" },
-	{ .name = "weigh", .type = TC_OPT_NAME, .offset = FIELD(weigh), .arg = "HOW", .names = "kl|kl-each|fisher|none",
+	{ .name = "weigh", .type = TC_OPT_NAME, .offset = FIELD(weigh), .arg = "HOW", .names = WEIGHS,
 	  .help = "what makes errors of different tensors comparable (default kl, where there are tokens)" },
 	{ .name = "samples", .type = TC_OPT_COUNT, .offset = FIELD(samples), .arg = "N", .min = 1, .max = 1 << 20,
 	  .help = "sequences of the calibration tokens that are run (default 8)" },
@@ -91,6 +95,8 @@ static const struct tc_option options[] = {
 	  .help = "write nothing: say where the model is not as planned, exit 1 then" },
 	{ .name = "alloc", .type = TC_OPT_CALL, .offset = FIELD(alloc), .arg = "PLAN", .parse = tc_plan_option_parse, .print = tc_plan_option_print,
 	  .help = "with --check: the plan (default the stream's)" },
+	{ .name = "stats", .type = TC_OPT_CALL, .offset = FIELD(stats), .arg = "FILE", .parse = tc_stats_file_parse, .print = tc_stats_file_print,
+	  .help = "a stream whose statistics stand in for those of MODEL" },
 	{ .name = "memory", .type = TC_OPT_SIZE, .offset = FIELD(common.memory), .arg = "SIZE", .role = TC_OPT_FREE,
 	  .min = 1 << 20, .max = 0x1p62, .help = "most bytes of hidden states that are kept, K M G T may follow (default 1G)" },
 	{ .type = TC_OPT_END }
@@ -121,6 +127,7 @@ struct work {
 	struct tc_draw draw;
 	struct tc_trial trial;
 	bool trial_open;
+	enum tc_error_metric metric[TC_ALLOC_KINDS]; /* of errors that were read */
 	double share[TC_ALLOC_CLASSES_MAX];
 	uint64_t budget, apart;            /* of what counts; bytes of tensors that do not */
 	size_t *chosen;
@@ -170,24 +177,86 @@ check_budget(const struct args *a, struct tc_err *err)
 
 /* Modes that write no plan take none of its options. */
 static int
+check_no_plan(const struct args *a, struct tc_err *err)
+{
+	const char *mode = a->check ? "check" : "role-sweep";
+	const struct { const char *name; bool given; } of_plans[] = {
+		{ "choices", a->choices.n > 0 }, { "embed", a->embed.n > 0 }, { "head", a->head.n > 0 }, { "weigh", a->weigh },
+		{ "errors", a->errors.n > 0 }, { "strip", a->common.strip },
+	}, of_measuring[] = {
+		{ "stats", a->stats.path }, { "samples", a->samples != TC_UNSET }, { "memory", a->common.memory != TC_UNSET },
+		{ "sym", a->sym }, { "fmin", a->fmin }, { "scale", a->scale },
+	};
+
+	if (has_budget(a) || a->method || a->rules.n > 0)
+		return tc_fail(err, TC_USAGE, "--%s makes no plan: not with --method, --rule or a budget", mode);
+	if (a->common.output)
+		return tc_fail(err, TC_USAGE, "--%s writes no plan: not with -o", mode);
+	for (size_t i = 0; i < sizeof(of_plans) / sizeof(of_plans[0]); i++)
+		if (of_plans[i].given)
+			return tc_fail(err, TC_USAGE, "--%s makes no plan: not with --%s", mode, of_plans[i].name);
+	for (size_t i = 0; a->check && i < sizeof(of_measuring) / sizeof(of_measuring[0]); i++)
+		if (of_measuring[i].given)
+			return tc_fail(err, TC_USAGE, "--check measures nothing: not with --%s", of_measuring[i].name);
+	return 0;
+}
+
+static int
 check_modes(const struct args *a, struct tc_err *err)
 {
 	if (a->role_sweep && a->check)
 		return tc_fail(err, TC_USAGE, "--role-sweep and --check exclude each other");
-	if (a->role_sweep || a->check) {
-		if (has_budget(a) || a->method || a->rules.n > 0)
-			return tc_fail(err, TC_USAGE, "--%s makes no plan: not with --method, --rule or a budget",
-			    a->check ? "check" : "role-sweep");
-		if (a->common.output)
-			return tc_fail(err, TC_USAGE, "--%s writes no plan: not with -o", a->check ? "check" : "role-sweep");
-	}
+	if ((a->role_sweep || a->check) && check_no_plan(a, err) < 0)
+		return -1;
 	if (a->sweep.n > 0 && !a->role_sweep)
 		return tc_fail(err, TC_USAGE, "--sweep goes with --role-sweep");
+	for (size_t i = 0; i < a->sweep.n; i++)
+		if (tc_choice_is_skip(&a->sweep.at[i]))
+			return tc_fail(err, TC_USAGE, "--sweep: skip changes nothing");
 	if (a->alloc.path && !a->check)
 		return tc_fail(err, TC_USAGE, "--alloc goes with --check");
 	if (a->common.json && !a->role_sweep)
 		return tc_fail(err, TC_USAGE, "--json goes with --role-sweep");
+	if (a->common.strip && a->common.output)
+		return tc_fail(err, TC_USAGE, "--strip is of the stream, and -o writes the plan alone");
 	return 0;
+}
+
+/* Whether the model may be run. */
+static bool
+runs(const struct work *w)
+{
+	return w->a->role_sweep || (!ranks(w) && (w->weigh <= WEIGH_KL_EACH || w->weigh == WEIGH_UNSET));
+}
+
+static int
+check_measuring(const struct work *w, struct tc_err *err)
+{
+	const struct args *a = w->a;
+
+	if (ranks(w) && (a->weigh || a->errors.n > 0))
+		return tc_fail(err, TC_USAGE, "--method %s ranks tensors: --weigh and --errors are not for it", a->method);
+	if (a->errors.n > 0 && (w->weigh == WEIGH_KL_EACH || w->weigh == WEIGH_FISHER))
+		return tc_fail(err, TC_USAGE, "--errors has relative errors: not with --weigh %s", a->weigh);
+	if (!runs(w) && !a->check && (a->samples != TC_UNSET || a->common.memory != TC_UNSET))
+		return tc_fail(err, TC_USAGE, "--samples and --memory are for runs of the model, which --%s %s does not want",
+		    ranks(w) ? "method" : "weigh", ranks(w) ? a->method : a->weigh);
+	return 0;
+}
+
+/* As tc-quant does. */
+static int
+check_scale(const struct args *a, struct tc_err *err)
+{
+	const struct { const char *name; const struct tc_choices *list; } lists[] = {
+		{ "choices", &a->choices }, { "embed", &a->embed }, { "head", &a->head }, { "sweep", &a->sweep } };
+	enum tc_dtype scale = (enum tc_dtype)tc_dtype_find(a->scale, strlen(a->scale));
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		for (size_t k = 0; k < lists[i].list->n; k++)
+			if (tc_choice_check_scale(lists[i].list->at[k].by, scale, err) < 0)
+				return tc_err_at(err, "--%s", lists[i].name);
+	return tc_candidates_check_rules(&a->rules, scale, err);
 }
 
 static int
@@ -237,8 +306,10 @@ derive_defaults(struct work *w, struct tc_err *err)
 		return -1;
 	if (a->head.n == 0)
 		a->head = a->embed;
-	if (a->sweep.n == 0 && tc_choices_parse(DEFAULT_SWEEP, &a->sweep, err) < 0)
+	if (a->role_sweep && a->sweep.n == 0 && tc_choices_parse(DEFAULT_SWEEP, &a->sweep, err) < 0)
 		return -1;
+	if (!a->scale)
+		a->scale = "f16";
 	if (!ranks(w))
 		return 0;
 	count_default(&a->class_shares, 3, 15, 60, 25);
@@ -257,21 +328,21 @@ derive(struct work *w)
 	bool classes = a->class_shares.n != TC_COUNTS_UNSET || a->class_bits.n != TC_COUNTS_UNSET || a->class_sparsity.n != TC_COUNTS_UNSET;
 	bool sensitivity = a->sensitivity != NULL;
 
-	if (check_budget(a, err) < 0 || check_modes(a, err) < 0 || tc_candidates_check_rules(&a->rules, err) < 0)
+	if (check_budget(a, err) < 0 || check_modes(a, err) < 0)
 		return -1;
 	if (a->sym && a->fmin)
 		return tc_fail(err, TC_USAGE, "--sym and --fmin exclude each other");
-	w->weigh = a->weigh ? (enum weigh)place_in("kl|kl-each|fisher|none", a->weigh) : WEIGH_UNSET;
+	w->weigh = a->weigh ? (enum weigh)place_in(WEIGHS, a->weigh) : WEIGH_UNSET;
 	if (derive_defaults(w, err) < 0)
 		return -1;
 	if (classes && !ranks(w))
 		return tc_fail(err, TC_USAGE, "--class-shares, --class-bits and --class-sparsity go with methods that rank, not %s", a->method);
 	if (sensitivity && w->method != CLASSES)
 		return tc_fail(err, TC_USAGE, "--sensitivity goes with --method classes");
-	if (ranks(w) && (a->weigh || a->errors.n > 0))
-		return tc_fail(err, TC_USAGE, "--method %s ranks tensors: --weigh and --errors are not for it", a->method);
-	if (ranks(w) && check_classes(w, err) < 0)
+	if (check_measuring(w, err) < 0 || check_scale(a, err) < 0 || (ranks(w) && check_classes(w, err) < 0))
 		return -1;
+	if (runs(w) && a->samples == TC_UNSET)
+		a->samples = DEFAULT_SAMPLES;
 	if (!a->role_sweep && !a->check && !ranks(w) && !has_budget(a))
 		return tc_fail(err, TC_USAGE, "--method %s needs a budget: --bits-per-weight, --bytes, --latency or --ram", a->method);
 	w->common = (struct tc_quant_options){ .zero = a->sym ? TC_ZERO_NONE : a->fmin ? TC_ZERO_MIN : TC_ZERO_INT,
@@ -314,8 +385,13 @@ load(struct work *w)
 	if (!w->sensitivity)
 		return -1;
 	tc_sensitivity_begin(w->sensitivity, tc_config_tensors(&w->config));
+	if (tc_stats_file_open(&w->a->stats, w->cli, w->a, h) < 0)
+		return -1;
+	for (size_t i = 0; i < w->a->stats.hold.n; i++)
+		if (tc_sensitivity_take(w->sensitivity, &w->config, &w->a->stats.hold.item[i].r, err) < 0)
+			return -1;
 	while ((got = tc_source_next(w->source, &r, err)) > 0) {
-		if (r.kind == TC_KIND_STAT && tc_sensitivity_take(w->sensitivity, &w->config, &r, err) < 0)
+		if (r.kind == TC_KIND_STAT && !w->a->stats.path && tc_sensitivity_take(w->sensitivity, &w->config, &r, err) < 0)
 			return -1;
 		if (tc_hold_add(&w->hold, &r, w->source->mapped, err) < 0)
 			return -1;
@@ -398,70 +474,6 @@ list_choices(struct work *w)
 	return tc_candidates_cost(&w->all, &w->common, err);
 }
 
-/* ---- errors that are known ---- */
-
-/* The last of these that is a number. */
-static double
-best_error(const json_t *o)
-{
-	static const char *const key[] = { "hessian_error", "squares_error", "weight_error" };
-
-	for (size_t i = 0; i < sizeof(key) / sizeof(key[0]); i++)
-		if (json_is_number(json_object_get(o, key[i])))
-			return json_number_value(json_object_get(o, key[i]));
-	return NAN;
-}
-
-static bool
-is_choice(const json_t *o, const struct tc_candidate *a, const struct tc_choice *c)
-{
-	const char *method = json_string_value(json_object_get(o, "method")), *group = json_string_value(json_object_get(o, "group"));
-	uint64_t own = c->group != TC_GROUP_TENSOR && c->group >= tc_tensor_cols(&a->t) ? TC_GROUP_ROW : c->group;
-	char text[24];
-
-	tc_group_print(&own, text, sizeof(text));
-	return c->by && !(c->sparsity > 0) && method && group && strcmp(method, tc_choice_quantizer(c, &a->t)->name) == 0 &&
-	    json_integer_value(json_object_get(o, "bits")) == c->bits && strcmp(group, text) == 0;
-}
-
-static void
-take_error(struct work *w, const json_t *o)
-{
-	const char *name = json_string_value(json_object_get(o, "name"));
-
-	for (size_t i = 0; name && i < w->all.n; i++) {
-		struct tc_candidate *a = &w->all.at[i];
-
-		for (size_t k = 0; strcmp(a->t.name, name) == 0 && k < a->choices.n; k++)
-			if (is_choice(o, a, &a->choices.at[k]))
-				a->cost[k].error = best_error(o);
-	}
-}
-
-static int
-read_errors(struct work *w, const char *path)
-{
-	struct tc_err *err = &w->cli->err;
-	struct tc_buf text = {0};
-	size_t line = 1;
-	int r = tc_read_file(path, &text, ERRORS_BYTES_MAX, err);
-
-	for (size_t at = 0; r == 0 && at < text.n; line++) {
-		const unsigned char *end = memchr(text.p + at, '\n', text.n - at);
-		size_t n = end ? (size_t)(end - text.p) - at : text.n - at;
-		json_t *o = json_loadb((const char *)text.p + at, n, 0, NULL);
-
-		if (!json_is_string(json_object_get(o, "name")))
-			r = tc_fail(err, TC_DATA, "%s: line %zu is not of tc-quant --errors", path, line);
-		else
-			take_error(w, o);
-		json_decref(o);
-		at += n + 1;
-	}
-	tc_buf_free(&text);
-	return r;
-}
-
 /* ---- errors that are measured ---- */
 
 static int
@@ -484,7 +496,8 @@ open_trial(struct work *w)
 	return tc_trial_open(&w->trial, &w->source->header, &w->hold, &o, w->cli->pool, err);
 }
 
-/* The KL divergence that a tensor in the place of a's makes. */
+/* The KL divergence that a tensor in the place of a's makes: no less than 0, as
+ * rounded sums may be where nothing changes. */
 static int
 try_tensor(struct work *w, const struct tc_candidate *a, const struct tc_tensor *t, double *kld)
 {
@@ -497,21 +510,8 @@ try_tensor(struct work *w, const struct tc_candidate *a, const struct tc_tensor 
 	replaced[a->held] = t;
 	r = tc_trial_run(&w->trial, replaced, &result, &w->cli->err);
 	free(replaced);
-	*kld = r == 0 ? result.kld.mean : NAN;
+	*kld = r == 0 ? fmax(0, result.kld.mean) : NAN;
 	return r;
-}
-
-/* Of the output where its inputs are known, else of the weights. */
-static double
-relative_error(const struct tc_errors *e)
-{
-	double x = tc_errors_of_output(&e->hessian);
-
-	if (!isfinite(x))
-		x = tc_errors_of_output(&e->squares);
-	if (!isfinite(x))
-		x = tc_errors_of_weights(e);
-	return isfinite(x) ? x : 0;   /* a tensor of zeros */
 }
 
 static int
@@ -532,9 +532,10 @@ measure_choice(struct work *w, struct tc_candidate *a, size_t k, struct tc_measu
 	r = tc_measures_of(m, tc_quantizer_find("rtn"), &plain, &in, &stale, err);
 	if (r == 0 && w->weigh == WEIGH_KL_EACH)
 		r = try_tensor(w, a, &q.t, &a->cost[k].error);
-	else if (r == 0 && (r = tc_errors_measure(&e, &in, &q.t, w->cli->pool, err)) == 0)
-		a->cost[k].error = w->weigh == WEIGH_FISHER ? tc_sensitivity_loss(&w->sensitivity[a->place], e.weight.diff2) :
-		    relative_error(&e);
+	else if (r == 0 && (r = tc_errors_measure(&e, &in, &q.t, w->cli->pool, err)) == 0 && w->weigh == WEIGH_FISHER)
+		a->cost[k].error = tc_sensitivity_loss(&w->sensitivity[a->place], e.weight.diff2);
+	else if (r == 0)
+		r = tc_choice_error(&e, w->metric[a->kind], &a->cost[k].error, err);
 	tc_quantized_free(&q);
 	if (stale && !w->told_stale)
 		tc_cli_say(w->cli, "%s: its statistics were measured before weights upstream changed", a->t.name);
@@ -606,9 +607,8 @@ measure(struct work *w)
 		const struct tc_record *record = &w->hold.item[i].r;
 		struct tc_candidate *a = record->kind == TC_KIND_TENSOR ? tc_candidates_find(&w->all, &record->u.tensor) : NULL;
 
-		if (record->kind == TC_KIND_STAT)
-			r = tc_measures_take(&measures, record, err);
-		else if (a)
+		r = tc_stats_file_tell(&w->a->stats, record, &measures, err);
+		if (r == 0 && a)
 			r = measure_candidate(w, a, &measures);
 	}
 	tc_measures_clear(&measures);
@@ -636,9 +636,8 @@ find_errors(struct work *w)
 	const struct args *a = w->a;
 	struct tc_err *err = &w->cli->err;
 
-	for (int i = 0; i < a->errors.n; i++)
-		if (read_errors(w, a->errors.item[i]) < 0)
-			return -1;
+	if (tc_choice_errors_read(&a->errors, &w->all, w->metric, err) < 0)
+		return -1;
 	if (w->weigh == WEIGH_UNSET)
 		w->weigh = w->weights && w->tokens ? WEIGH_KL : WEIGH_NONE;
 	if (w->weights)
@@ -656,6 +655,12 @@ find_errors(struct work *w)
 
 /* ---- the budget ---- */
 
+static uint64_t
+whole_bytes(double x)
+{
+	return x < BYTES_MOST ? (uint64_t)x : (uint64_t)BYTES_MOST;
+}
+
 /* What tensors that count may have together. */
 static int
 set_budget(struct work *w)
@@ -667,9 +672,9 @@ set_budget(struct work *w)
 	if (!has_budget(a))
 		return 0;
 	if (!isnan(a->bits_per_weight))
-		total = (uint64_t)(a->bits_per_weight * (double)w->source->header.parameters / 8);
+		total = whole_bytes(a->bits_per_weight * (double)w->source->header.parameters / 8);
 	else if (!isnan(a->latency))
-		total = (uint64_t)(a->latency * a->bandwidth * 1e6);
+		total = whole_bytes(a->latency * a->bandwidth * 1e6);
 	else
 		total = (uint64_t)(a->bytes != TC_UNSET ? a->bytes : a->ram);
 	if (total < cache + w->all.fixed)
@@ -724,6 +729,30 @@ allocate_once(struct work *w, size_t edge, struct tc_alloc_item *item)
 	return r;
 }
 
+/* The edge that leaves the classes most. */
+static size_t
+cheapest_edge(const struct work *w, size_t edges)
+{
+	uint64_t least = UINT64_MAX;
+	size_t best = 0;
+
+	for (size_t edge = 0; edge < edges; edge++) {
+		uint64_t bytes = 0;
+
+		for (size_t i = 0; i < w->all.n; i++) {
+			const struct tc_candidate *a = &w->all.at[i];
+
+			if (a->kind != TC_CANDIDATE_LINEAR)
+				bytes += a->cost[tc_min(edge, a->choices.n - 1)].bytes;
+		}
+		if (bytes < least) {
+			least = bytes;
+			best = edge;
+		}
+	}
+	return best;
+}
+
 /* Methods that rank take the first choices of embedding and head that leave the
  * classes enough. */
 static int
@@ -740,6 +769,11 @@ allocate(struct work *w)
 			*err = (struct tc_err){0};
 			r = allocate_once(w, edge, item);
 		} while (r < 0 && err->code == TC_USAGE && ranks(w) && ++edge < edges);
+	if (r < 0 && edge == edges) {
+		/* Says what the least is. */
+		*err = (struct tc_err){0};
+		r = allocate_once(w, cheapest_edge(w, edges), item);
+	}
 	free(item);
 	return r;
 }
@@ -797,9 +831,10 @@ plan(struct work *w)
 static int
 write_plan(struct work *w, const char *text)
 {
-	int r = tc_write_all(tc_output_fd(w->cli->output), text, strlen(text), &w->cli->err);
+	const struct tc_output *o = w->cli->output;
+	int r = tc_write_all(o ? tc_output_fd(o) : STDOUT_FILENO, text, strlen(text), &w->cli->err);
 
-	return r < 0 ? tc_err_at(&w->cli->err, "%s", w->a->common.output) : 0;
+	return r < 0 ? tc_err_at(&w->cli->err, "%s", o ? w->a->common.output : "standard output") : 0;
 }
 
 static int
@@ -811,13 +846,25 @@ put_plan(struct work *w, const char *text)
 	return tc_writer_put(w->cli->writer, &r, &w->cli->err);
 }
 
+/* Whether the plan depends on the kernels: the model was run, or a choice made of
+ * what it reads. */
+static bool
+used_kernels(const struct work *w)
+{
+	for (size_t i = 0; !ranks(w) && i < w->all.n; i++)
+		for (size_t k = 0; k < w->all.at[i].choices.n; k++)
+			if (w->all.at[i].choices.at[k].by && w->all.at[i].choices.at[k].by->needs != TC_NEEDS_NOTHING)
+				return true;
+	return w->trial_open;
+}
+
 /* The plan stands behind the other files; one that was there before goes. */
 static int
 write_stream(struct work *w, const char *text)
 {
 	bool put = false;
 
-	if (tc_cli_stream_out(w->cli, w->source, w->weigh <= WEIGH_KL_EACH && !ranks(w) ? tc_kernels_name() : "") < 0)
+	if (tc_cli_stream_out(w->cli, w->source, used_kernels(w) ? tc_kernels_name() : "") < 0)
 		return -1;
 	for (size_t i = 0; i < w->hold.n; i++) {
 		const struct tc_record *r = &w->hold.item[i].r;
@@ -899,7 +946,8 @@ role_sweep(struct work *w)
 {
 	const struct tc_choices *list = &w->a->sweep;
 	struct tc_err *err = &w->cli->err;
-	const struct tc_role_sweep s = { w->cli, &w->all, &w->hold, &w->trial, &w->common, w->source->header.parameters };
+	const struct tc_role_sweep s = { w->cli, &w->all, &w->hold, &w->a->stats, &w->trial, &w->common,
+		w->source->header.parameters };
 	struct tc_role_sweep_row *rows;
 	size_t n = 0;
 	int r = 0;
@@ -910,8 +958,7 @@ role_sweep(struct work *w)
 		return -1;
 	rows = tc_alloc(list->n * (TC_ROLES + w->config.layers), sizeof(*rows), err);
 	for (size_t k = 0; rows && r == 0 && k < list->n; k++)
-		if (!tc_choice_is_skip(&list->at[k]))
-			r = tc_role_sweep_run(&s, &list->at[k], w->config.layers, rows, &n);
+		r = tc_role_sweep_run(&s, &list->at[k], w->config.layers, rows, &n);
 	if (rows && r == 0)
 		r = print_sweep(w, &(struct tc_rows){ rows, n, sizeof(*rows) });
 	free(rows);
@@ -932,6 +979,7 @@ check(struct work *w)
 	char why[128];
 	int got;
 
+	o->compares = true;
 	if (tc_plan_open(o, w->cli, w->source, &from) < 0)
 		return -1;
 	if (!o->known)
@@ -972,7 +1020,9 @@ run(struct work *w)
 		return -1;
 	if (a->check)
 		return tc_cli_model(cli, 0, &w->source) < 0 ? -1 : check(w);
-	if ((a->common.output && tc_output_open(&cli->output, a->common.output, &cli->err) < 0) ||
+	if (!a->common.output && !a->role_sweep && tc_cli_stream_check(cli) < 0)
+		return -1;
+	if ((a->common.output && strcmp(a->common.output, "-") != 0 && tc_output_open(&cli->output, a->common.output, &cli->err) < 0) ||
 	    tc_cli_model_kept(cli, 0, &w->source) < 0 || load(w) < 0)
 		return -1;
 	return a->role_sweep ? role_sweep(w) : make_and_write(w);
@@ -981,8 +1031,8 @@ run(struct work *w)
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults, .scale = "f16", .bits_per_weight = NAN, .latency = NAN, .bandwidth = NAN,
-		.bytes = TC_UNSET, .ram = TC_UNSET, .context = TC_UNSET, .samples = DEFAULT_SAMPLES,
+	struct args a = { .common = tc_common_defaults, .bits_per_weight = NAN, .latency = NAN, .bandwidth = NAN,
+		.bytes = TC_UNSET, .ram = TC_UNSET, .context = TC_UNSET, .samples = TC_UNSET,
 		.class_shares.n = TC_COUNTS_UNSET, .class_bits.n = TC_COUNTS_UNSET, .class_sparsity.n = TC_COUNTS_UNSET };
 	struct tc_cli cli;
 	struct work w = { .a = &a, .cli = &cli };
@@ -994,6 +1044,7 @@ main(int argc, char **argv)
 	tc_draw_free(&w.draw);
 	tc_plan_free(&w.plan);
 	tc_plan_close(&a.alloc);
+	tc_stats_file_close(&a.stats);
 	tc_candidates_free(&w.all);
 	free(w.chosen);
 	free(w.sensitivity);

@@ -319,6 +319,19 @@ some(const struct args *a, bool (*is)(const struct how *h))
 	return false;
 }
 
+static const struct tc_quantizer *
+grids_of(const struct how *h)
+{
+	return h->grids;
+}
+
+/* A method that an option is not for, in words. */
+static const char *
+named(const struct args *a, const struct tc_quantizer *(*of)(const struct how *h))
+{
+	return a->how == &a->one ? of(&a->one)->name : "what the plan has";
+}
+
 /* What was not asked for is the method's. */
 static void
 derive_defaults(const struct args *a, struct how *h)
@@ -334,7 +347,8 @@ derive_defaults(const struct args *a, struct how *h)
 		h->bits = bits < q->bits_min ? q->bits_min : bits > q->bits_max ? q->bits_max : bits;
 }
 
-/* Asked for, or the first that the method has of asymmetric and float minimum. */
+/* Asked for, or the first that the method has of asymmetric and float minimum.
+ * Beside a plan it is asked of the rows whose method has it. */
 static int
 derive_zero(const struct args *a, const struct how *h, enum tc_zero *zero, struct tc_err *err)
 {
@@ -342,14 +356,15 @@ derive_zero(const struct args *a, const struct how *h, enum tc_zero *zero, struc
 	const bool asked[TC_ZEROS] = { a->sym, a->asym, a->fmin };
 	unsigned zeros = coded(h)->zeros;
 
-	*zero = zeros == 1 << TC_ZERO_MIN ? TC_ZERO_MIN : TC_ZERO_INT;   /* a codebook has none */
+	*zero = TC_ZERO_INT;
 	for (int z = 0; z < TC_ZEROS; z++) {
-		if (asked[z] && !(zeros >> z & 1))
+		if (asked[z] && !(zeros >> z & 1) && !a->alloc.known)
 			return tc_fail(err, TC_USAGE, "--%s does not go with --%s %s", option[z],
 			    coded(h) == h->quantizer ? "method" : "grid", coded(h)->name);
 		if (asked[z])
 			*zero = (enum tc_zero)z;
 	}
+	*zero = tc_choice_zero(coded(h), *zero);
 	return 0;
 }
 
@@ -360,10 +375,8 @@ shares_books(const struct args *a)
 }
 
 static int
-derive_compose(struct args *a, struct tc_err *err)
+check_compose(const struct args *a, struct tc_err *err)
 {
-	uint64_t group = a->alloc.known ? TC_GROUP_ROW : a->one.group;
-
 	if (a->rotate && a->weights && strcmp(a->weights, "fisher") == 0)
 		return tc_fail(err, TC_USAGE, "--weights fisher: squared gradients are of weights before --rotate makes others of them");
 	if (shares_books(a) && (a->keep.top > 0 || a->keep.file || a->keep.super || !isnan(a->clip_z)))
@@ -372,6 +385,14 @@ derive_compose(struct args *a, struct tc_err *err)
 		return tc_fail(err, TC_USAGE, "--book %s learns from weights before --rotate makes others of them", a->book);
 	if (a->rotate && (a->keep.file || a->keep.super))
 		return tc_fail(err, TC_USAGE, "--keep names weights that --rotate makes others of");
+	return 0;
+}
+
+static void
+derive_compose(struct args *a)
+{
+	uint64_t group = a->alloc.known ? TC_GROUP_ROW : a->one.group;
+
 	a->compose = (struct tc_compose){
 		.rotate = a->rotate,
 		.seed = a->common.seed == TC_UNSET ? 0 : (uint64_t)a->common.seed,
@@ -382,7 +403,6 @@ derive_compose(struct args *a, struct tc_err *err)
 		.residual_group = group == TC_GROUP_ROW || group == TC_GROUP_TENSOR ? RESIDUAL_GROUP : group,
 	};
 	a->measures.compose = &a->compose;
-	return 0;
 }
 
 /* What has levels of its own. */
@@ -411,9 +431,9 @@ check_methods(const struct args *a, struct tc_err *err)
 	if (check_per(a, err) < 0)
 		return -1;
 	if (a->mse && !some(a, rounds_to_nearest))
-		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", coded(&a->how[0])->name);
+		return tc_fail(err, TC_USAGE, "--mse is for the grids of rtn, not of %s", named(a, coded));
 	if (a->weights && !some(a, weighs))
-		return tc_fail(err, TC_USAGE, "--weights is for opt and lloyd: %s does not weigh errors", a->how[0].grids->name);
+		return tc_fail(err, TC_USAGE, "--weights is for opt and lloyd: %s does not weigh errors", named(a, grids_of));
 	if (!some(a, uses_vectors) && (a->vector != TC_UNSET || a->codebooks != TC_UNSET || a->book))
 		return tc_fail(err, TC_USAGE, "--vector, --codebooks and --book go with --method pq");
 	return 0;
@@ -431,13 +451,14 @@ derive_quantizer(const struct args *a, struct how *h)
 static int
 derive_how(const struct args *a, struct how *h, struct tc_err *err)
 {
+	enum tc_dtype scale = (enum tc_dtype)tc_dtype_find(a->scale, strlen(a->scale));
 	uint64_t edge_group = h->group == TC_GROUP_UNSET ? DEFAULT_GROUP : h->group;
 	enum tc_zero zero;
 
 	if (h->group == TC_GROUP_TENSOR && (uses_hessian(h) || uses_magnitudes(h)))
 		return tc_fail(err, TC_USAGE, "%s goes row by row: --group tensor is not for it", h->quantizer->name);
-	if (strcmp(a->scale, "u8") == 0 && !h->quantizer->fitter)
-		return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", h->quantizer->name);
+	if (tc_choice_check_scale(h->quantizer, scale, err) < 0)
+		return -1;
 	derive_defaults(a, h);
 	if (check_bits(coded(h), "bits", h->bits, err) < 0 || derive_zero(a, h, &zero, err) < 0)
 		return -1;
@@ -446,7 +467,7 @@ derive_how(const struct args *a, struct how *h, struct tc_err *err)
 		.group = h->group,
 		.zero = zero,
 		.levels = levels_of(a, h),
-		.scale = (enum tc_dtype)tc_dtype_find(a->scale, strlen(a->scale)),
+		.scale = scale,
 		.damping = isnan(a->damp) ? DEFAULT_DAMP : a->damp,
 		.act_order = a->act_order,
 		.static_groups = a->static_groups,
@@ -532,40 +553,55 @@ derive_plan(struct args *a, struct tc_err *err)
 	return 0;
 }
 
-/* A plan says what these would. */
-static int
-check_beside_plan(const struct args *a, struct tc_err *err)
+/* The option beside which no plan can be, since plans say that for each tensor, or
+ * NULL. */
+static const char *
+instead_of_plan(const struct args *a)
 {
 	const struct { const char *name; bool given; } instead[] = { { "method", a->method }, { "bits", a->bits != TC_UNSET },
 		{ "group", a->group != TC_GROUP_UNSET }, { "embed", a->embed.given }, { "head", a->head.given } };
 
 	for (size_t i = 0; i < sizeof(instead) / sizeof(instead[0]); i++)
 		if (instead[i].given)
-			return tc_fail(err, TC_USAGE, "--%s beside a plan, which says that for each tensor", instead[i].name);
+			return instead[i].name;
+	return NULL;
+}
+
+static int
+check_beside_plan(const struct args *a, struct tc_err *err)
+{
+	const char *option = instead_of_plan(a);
+
+	if (option)
+		return tc_fail(err, TC_USAGE, "--%s beside a plan, which says that for each tensor", option);
 	if (shares_books(a))
 		return tc_fail(err, TC_USAGE, "--book %s: tensors of a plan share no codebooks", a->book);
 	return 0;
 }
 
-/* As far as it can be told from the command line. */
+/* As far as it can be told from the command line: a stream may carry a plan, and
+ * which options go together depends on its methods. */
 static int
 derive(struct args *a, struct tc_err *err)
 {
-	if (check_options(a, err) < 0)
+	if (check_options(a, err) < 0 || check_compose(a, err) < 0)
 		return -1;
 	if (a->alloc.known)
-		return check_beside_plan(a, err) < 0 || derive_plan(a, err) < 0 ? -1 : derive_compose(a, err);
-	return derive_one(a, err) < 0 ? -1 : derive_compose(a, err);
+		return check_beside_plan(a, err) < 0 ? -1 : derive_plan(a, err);
+	return instead_of_plan(a) || shares_books(a) ? derive_one(a, err) : 0;
 }
 
-/* And from the stream, which may carry a plan. */
+/* And from the stream. */
 static int
 derive_rest(struct args *a, struct tc_source *source, struct tc_source **from, struct tc_err *err)
 {
 	if (tc_plan_open(&a->alloc, a->cli, source, from) < 0)
 		return -1;
-	if (a->alloc.known && a->how == &a->one && (check_beside_plan(a, err) < 0 || derive_plan(a, err) < 0 || derive_compose(a, err) < 0))
+	if (a->alloc.known && !a->alloc.path && (check_beside_plan(a, err) < 0 || derive_plan(a, err) < 0))
 		return -1;
+	if (!a->how && derive_one(a, err) < 0)
+		return -1;
+	derive_compose(a);
 	a->embed.planned = a->head.planned = a->alloc.known;
 	if (!a->alloc.known)
 		write_one(a);

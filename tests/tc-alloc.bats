@@ -46,7 +46,7 @@ bytes_of() {
 	calibrated llama --hessian
 	for weigh in kl kl-each none; do
 		tc-alloc c.tc -q --bits-per-weight 5 --weigh $weigh --threads 1 -o one.json
-		tc-alloc - -q --bits-per-weight 5 --weigh $weigh --threads 2 --memory 1M -o two.json <c.tc
+		tc-alloc - -q --bits-per-weight 5 --weigh $weigh --threads 2 $([ $weigh = none ] || echo --memory 1M) -o two.json <c.tc
 		cmp one.json two.json
 	done
 	tc-alloc c.tc -q --bits-per-weight 5 --threads 1 >a.tc
@@ -80,12 +80,20 @@ bytes_of() {
 	jq -e '[.tensors[] | select(.name | test("layers")) | [.bits, .group]] | unique | length == 1' uniform.json
 	fails 2 'the cheapest choices take [0-9]+ bytes, the budget is' tc-alloc c.tc -q --bits-per-weight 1 --weigh none
 	fails 2 'norms, biases and the cache alone take' tc-alloc c.tc -q --bytes 10 --weigh none
+	# Methods that rank say the least of all choices of the embedding.
+	tc-fisher c.tc --ids ids.json --per tensor -q -o f.tc
+	for embed in rtn:2,rtn:8 rtn:8,rtn:2; do
+		tc-alloc f.tc -q --method fisher --embed $embed --bytes 20K 2>&1 >/dev/null | sed 's/,.*//' >$embed || true
+	done
+	cmp rtn:2,rtn:8 rtn:8,rtn:2 && grep -q 'the cheapest choices take' rtn:2,rtn:8
 }
 
 @test "budgets of bytes, latency and memory" {
 	calibrated llama
 	tc-alloc c.tc -q --weigh none --bytes 100K -o a.json
 	jq -e '.budget_bytes == 102400 and .predicted_bytes <= 102400' a.json
+	tc-alloc c.tc -q --weigh none --latency 1e9 --bandwidth 1e9 -o l.json
+	jq -e '.budget_bytes > 1e15 and .predicted_bytes > 0' l.json
 	# An untied embedding is not read: it takes the best there is.
 	tc-alloc c.tc -q --weigh none --latency 0.08 --bandwidth 1 -o l.json
 	jq -e '[.tensors[] | select(.name | test("embed"))] | length == 0' l.json
@@ -151,6 +159,26 @@ bytes_of() {
 	cmp a.json b.json
 	tc-calib "$TINY/llama" --ids ids.json --stats-only | tc-alloc - "${args[@]}" --errors e3 --errors e4 --errors e8 -o c.json
 	jq -c '[.tensors[] | [.name, .bits]]' a.json >a; jq -c '[.tensors[] | [.name, .bits]]' c.json | cmp - a
+	# All errors of a kind are by one measure, here by squares; and what is measured
+	# beside them is by that.
+	jq -c 'if (.name | test("layers.0.*down")) and .bits == 3 then .hessian_error = 0.0001 else . end' e3 >e3h
+	tc-alloc c.tc "${args[@]}" --errors e3h --errors e4 -o d.json
+	cmp a.json d.json
+	for e in e3 e4 e8; do jq -c 'if .name | test("layers.1.*up") then .squares_error = null else . end' $e >w$e; done
+	tc-alloc c.tc "${args[@]}" --errors we3 --errors we4 --errors we8 -o w.json
+	jq -c '[.name, .bits, .weight_error]' e3 e4 e8 >known
+	jq -c '.tensors[] | select(.name | test("layers")) | [.name, .bits, .predicted_error]' w.json | while read -r line; do grep -qF "$line" known || { echo "$line"; return 1; }; done
+	ids 4 64 >ids.json
+	tc-calib "$TINY/llama" --ids ids.json --hessian | tc-quant -q --bits 3 --errors h3 -o /dev/null
+	fails 65 '"hessian_error" is in --errors for some choices' tc-alloc c.tc "${args[@]}" --errors h3 -o x
+	fails 2 'errors has relative errors: not with --weigh kl-each' tc-alloc c.tc -q --bits-per-weight 6 --weigh kl-each --errors e3 -o x
+	fails 2 'errors has relative errors: not with --weigh fisher' tc-alloc c.tc -q --bits-per-weight 6 --weigh fisher --errors e3 -o x
+	jq -c '.weight_error = -0.5' e3 >bad
+	fails 65 'bad: line 1: "weight_error" is negative' tc-alloc c.tc "${args[@]}" --errors bad -o x
+	sed 's/"weight_error": [^,]*/"weight_error": 1e999/' e3 >bad
+	fails 65 'bad: line 1 is not' tc-alloc c.tc "${args[@]}" --errors bad -o x
+	jq -c '.name = "x." + .name' e3 >bad
+	fails 65 'bad: names no tensor of the model' tc-alloc c.tc "${args[@]}" --errors bad -o x
 	echo nonsense >bad
 	fails 65 'bad: line 1 is not of tc-quant --errors' tc-alloc c.tc "${args[@]}" --errors bad -o x
 	fails 66 'nothere' tc-alloc c.tc "${args[@]}" --errors nothere -o x
@@ -181,6 +209,86 @@ bytes_of() {
 	tc-cmp q.tc g.tc --include '*1.mlp.down*' --json | jq -e '[.. | .max_abs? // empty] | all(. == 0)'
 	tc-alloc c.tc -q --weigh none --bits-per-weight 8 --rule first:1=rtn:8 --rule last:1=rtn:2 -o p.json
 	jq -e '[.tensors[] | select(.name | test("layers.0")) | .bits] | all(. == 8)' p.json
+}
+
+@test "--scale u8 is refused as tc-quant refuses it" {
+	for option in '--choices rtn:3,gptq:4' '--embed awq:4' '--head pq:8' '--rule q=gptq:4' '--rule *up*=pq:8'; do
+		fails 2 "--scale u8 is for methods that round to nearest, not for" tc-alloc demo --bytes 9M --scale u8 $option || { echo "$option"; return 1; }
+	done
+	fails 2 'not for awq' tc-alloc demo --role-sweep --scale u8 --sweep awq:4
+}
+
+@test "--stats: a file's statistics stand in for the stream's" {
+	calibrated llama --hessian
+	tc-fisher c.tc --ids ids.json -q --per tensor -o f.tc
+	tc-import "$TINY/llama" -o bare.tc
+	tc-alloc c.tc -q --weigh none --bits-per-weight 6 --choices gptq:3,gptq:4,rtn:8 -o a.json
+	tc-alloc bare.tc -q --weigh none --bits-per-weight 6 --choices gptq:3,gptq:4,rtn:8 --stats c.tc -o b.json
+	cmp a.json b.json
+	tc-alloc - -q --weigh none --bits-per-weight 6 --choices gptq:3,gptq:4,rtn:8 --stats c.tc <bare.tc >p.tc
+	records p.tc | head -n 1 | jq -r '.steps[-1] | .[2] + .[3]' | grep -qE -- '--stats [0-9a-f]{16}'
+	tc-alloc f.tc -q --method fisher -o a.json
+	tc-alloc bare.tc -q --method fisher --stats f.tc -o b.json
+	cmp a.json b.json
+	# Those of the stream are not looked at.
+	tc-calib "$TINY/llama" --ids ids.json -q --stats-only -o s.tc
+	tc-alloc bare.tc -q --weigh none --bits-per-weight 6 --stats s.tc -o a.json
+	tc-alloc c.tc -q --weigh none --bits-per-weight 6 --stats s.tc -o b.json
+	cmp a.json b.json
+	tc-alloc c.tc -q --role-sweep --sweep dense:0.5 --json >a
+	tc-calib bare.tc --ids ids.json -q --tokens-only | tc-alloc - -q --role-sweep --sweep dense:0.5 --stats c.tc --json | cmp - a
+	fails 65 'is of another model' tc-alloc "$TINY/qwen2" -q --bytes 9M --weigh none --stats s.tc -o x
+	fails 65 'has no statistics' tc-alloc bare.tc -q --bytes 9M --weigh none --stats bare.tc -o x
+	fails 66 'nothere' tc-alloc bare.tc -q --bytes 9M --weigh none --stats nothere -o x
+}
+
+@test "-o - is standard output" {
+	calibrated llama
+	tc-alloc c.tc -q --weigh none --bits-per-weight 6 -o a.json
+	tc-alloc c.tc -q --weigh none --bits-per-weight 6 -o - | cmp - a.json
+	[ ! -e ./- ]
+	got=0; tc-alloc c.tc -q --weigh none --bits-per-weight 6 -o - >/dev/full 2>err || got=$?
+	[ "$got" -eq 74 ] && grep -q 'standard output: .*No space left' err
+}
+
+@test "a plan in the stream gives way to --alloc's" {
+	calibrated llama
+	tc-alloc c.tc -q --weigh none --bits-per-weight 6 -o six.json
+	tc-alloc c.tc -q --weigh none --bits-per-weight 5 >five.tc
+	for from in five.tc -; do
+		tc-quant $from --alloc six.json <five.tc >q.tc 2>err
+		grep -q 'the plan in the stream gives way to that of --alloc' err && ! grep -q obeying err
+		tc-alloc --check -q q.tc && tc-alloc --check -q --alloc six.json q.tc
+		[ "$(records q.tc | jq -r 'select(.kind == "file") | .name' | grep -cx alloc.json)" = 1 ]
+	done
+	tc-prune five.tc --method magnitude --alloc six.json 2>err | tc-quant - --alloc six.json 2>err2 >p.tc
+	grep -q 'gives way' err && ! grep -q 'gives way' err2
+	tc-alloc --check -q p.tc
+	tc-alloc --check q.tc 2>err
+	! grep -q obeying err && grep -q 'the model has [0-9]* bytes' err
+	got=0; tc-alloc --check --alloc <(jq '.tensors[0].bits = 7' six.json) q.tc 2>err >/dev/null || got=$?
+	[ $got = 1 ] && ! grep -q 'gives way' err
+}
+
+@test "what the provenance says of the machine" {
+	calibrated llama --hessian
+	cpu() {
+		tc-alloc c.tc -q --bits-per-weight 8 "$@" >p.tc
+		tc-ls p.tc --json | jq -r '.steps[-1].cpu'
+	}
+	kernels=$(cpu --weigh kl --samples 1)
+	[ -n "$kernels" ]
+	[ "$(cpu --weigh none)" = "" ]
+	[ "$(cpu --weigh none --choices gptq:4)" = "$kernels" ]
+	[ "$(cpu --weigh none --rule q=awq:4)" = "$kernels" ]
+}
+
+@test "--role-sweep: what saves nothing stands last" {
+	calibrated llama
+	tc-alloc c.tc -q --role-sweep --sweep rtn:8:1 --scale f32 --json >sweep
+	jq -e '[.sweep[] | select(.saved_bytes < 0) | .kld_per_bit] | length > 0 and all(. == null)' sweep
+	jq -e '[.sweep[] | .saved_bytes | . > -1000000000 and . < 1000000000] | all' sweep
+	fails 2 'sweep: skip changes nothing' tc-alloc c.tc --role-sweep --sweep skip
 }
 
 @test "--role-sweep: roles and blocks, ordered" {
@@ -222,6 +330,22 @@ bytes_of() {
 	jq '.budget_bytes = 1000' p.json >small.json
 	fails 1 'bytes, the budget is 1000' tc-alloc -q --check --alloc small.json good.tc
 	fails 65 'the stream carries no plan: give --alloc' tc-alloc --check good.tc
+	# Bits and groups alike, another grid.
+	for plan in nf4:4 hqq:4; do
+		tc-alloc c.tc -q --weigh none --bytes 9M --choices $plan --embed skip -o p.json
+		tc-quant c.tc -q --embed skip -o rtn.tc
+		got=0; tc-alloc --check --alloc p.json rtn.tc >lines 2>err || got=$?
+		[ $got = 1 ] && grep -q "is uniform (zero: int), planned is ${plan%:4}" lines
+	done
+	tc-alloc c.tc -q --weigh none --bytes 9M --choices lloyd:4 --embed skip -o p.json
+	tc-quant c.tc -q --alloc p.json --per row | tc-alloc - --check -q --alloc p.json
+	# Factors.
+	tc-alloc c.tc -q --weigh none --bytes 9M --choices rtn:4 --embed skip --rule down=skip -o p.json
+	tc-lowrank c.tc -q --rank 4 -o l.tc
+	got=0; tc-alloc --check --alloc p.json l.tc >lines 2>err || got=$?
+	[ $got = 1 ] && ! grep -q 'has 0 bits' lines
+	grep -q 'down_proj.weight: has factors of rank 4, planned are none' lines
+	grep -q 'up_proj.weight: is not quantized, planned are 4 bits' lines
 }
 
 @test "tc-quant --alloc: what goes beside a plan, and bad plans" {
@@ -250,6 +374,31 @@ bytes_of() {
 	fails 65 'model.norm.weight, which is never quantized' tc-quant c.tc --alloc bad
 	jq '.tensors[0].name = "model.layers.77.mlp.up_proj.weight"' p.json >bad
 	fails 65 'the plan is of another model' tc-quant c.tc --alloc bad
+}
+
+@test "a plan of no tensor, and options of methods that only a plan in the stream has" {
+	calibrated llama --hessian
+	tc-alloc c.tc -q --choices skip --embed skip --weigh none --bytes 4M -o none.json
+	jq -e '.tensors == []' none.json
+	for option in '--mse' '--weights none' '--act-order' '--vector 4' '--per row'; do
+		fails 2 '^tc-quant: --' tc-quant c.tc -q --alloc none.json $option || { echo "$option"; return 1; }
+	done
+	tc-quant c.tc -q --alloc none.json | tc-ls - --json | jq -e '[.tensors[] | select(.bits)] == []'
+	tc-alloc c.tc -q --choices gptq:3,gptq:4 --embed rtn:8 --bits-per-weight 7 --weigh none >p.tc
+	tc-quant p.tc -q --act-order --damp 0.02 -o q.tc
+	tc-alloc --check -q q.tc
+	fails 2 'weighs? errors' tc-quant p.tc -q --weights none
+	fails 2 'go with --method gptq' tc-quant c.tc -q --act-order
+}
+
+@test "--sym and --fmin beside a plan are of the rows whose method has them" {
+	calibrated llama --hessian
+	for options in --sym --fmin; do
+		tc-alloc c.tc -q --weigh none --bits-per-weight 8 $options --rule down=hqq:4 --rule up=nf4:4 --rule embed=awq:4 --rule q=gptq:4 -o p.json
+		tc-quant c.tc -q --alloc p.json $options -o q.tc
+		[ "$(bytes_of q.tc)" = "$(jq .predicted_bytes p.json)" ]
+		tc-alloc --check -q --alloc p.json q.tc
+	done
 }
 
 @test "plans that prune: tc-prune and tc-quant obey, each its part" {
@@ -306,6 +455,19 @@ bytes_of() {
 	fails 2 'makes no plan' tc-alloc demo --role-sweep --bytes 9M
 	fails 2 'makes no plan' tc-alloc demo --check --method uniform
 	fails 2 'writes no plan' tc-alloc demo --check -o x
+	for mode in check role-sweep; do
+		for option in '--choices rtn:4' '--embed rtn:4' '--head skip' '--weigh none' '--errors x' --strip; do
+			fails 2 "$mode makes no plan: not with ${option%% *}" tc-alloc demo --$mode $option || { echo "$option"; return 1; }
+		done
+	done
+	for option in '--samples 1' '--memory 1G' '--stats x' --sym --fmin '--scale f32'; do
+		fails 2 "check measures nothing: not with ${option%% *}" tc-alloc demo --check $option || { echo "$option"; return 1; }
+	done
+	fails 2 'strip is of the stream' tc-alloc demo --bytes 9M --strip -o x
+	for how in '--weigh none' '--weigh fisher' '--method fisher'; do
+		fails 2 'samples and --memory are for runs' tc-alloc demo --bytes 9M $how --samples 4
+		fails 2 'samples and --memory are for runs' tc-alloc demo --bytes 9M $how --memory 1G
+	done
 	fails 2 'sweep goes with --role-sweep' tc-alloc demo --bytes 9M --sweep rtn:3
 	fails 2 'json goes with --role-sweep' tc-alloc demo --bytes 9M --json
 	fails 66 'nothere' tc-alloc demo --check --alloc nothere
@@ -333,6 +495,10 @@ bytes_of() {
 	run=(tc-alloc -q --bytes 100K)
 	got=0
 	script -qec "${run[*]} good.tc" /dev/null </dev/null >terminal || got=$?
+	[ "$got" -eq 2 ] && grep -q 'is a terminal: use -o FILE or a pipe' terminal
+	# Before anything is read.
+	got=0
+	script -qec "${run[*]} cut.tc" /dev/null </dev/null >terminal || got=$?
 	[ "$got" -eq 2 ] && grep -q 'is a terminal: use -o FILE or a pipe' terminal
 	got=0; "${run[@]}" good.tc >/dev/full 2>err || got=$?
 	[ "$got" -eq 74 ] && grep -q 'No space left' err

@@ -176,8 +176,10 @@ kld() {
 	done
 	tc-quant l.tc -q --bits 8 --errors e.json -o f.tc
 	jq -s -e 'all(.[]; .method == "rtn" and .bits == 8 and .group == "row" and .hessian_error > 0)' e.json
-	fails_midway 65 'codes and scales only' tc-quant l.tc --method pq
-	fails_midway 65 'codes and scales only' tc-quant l.tc --residual 2
+	fails_midway 65 'codes and scales only, it cannot have codes of vectors \(pq\)' tc-quant l.tc --method pq
+	fails_midway 65 'codes and scales only, it cannot have a residual \(--residual\)' tc-quant l.tc --residual 2
+	fails_midway 65 'codes and scales only, it cannot have weights held apart \(--keep\)' tc-quant l.tc --keep top:0.01
+	fails_midway 65 'codes and scales only, it cannot have levels of each row or group \(--per\)' tc-quant l.tc --method lloyd --per row
 	fails_midway 65 'squared gradients are of weights' tc-quant l.tc --method opt --weights fisher
 	fails_midway 65 'has factors, and they are no numbers' tc-quant f.tc
 	fails_midway 65 'cannot be done to its other weights' tc-quant r.tc --rotate

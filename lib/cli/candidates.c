@@ -126,7 +126,7 @@ tc_candidates_rule(struct tc_candidates *all, const struct tc_config *c, const s
 
 			if (!matches(&r, &a->t))
 				continue;
-			hit = a->ruled = true;
+			hit = true;
 			a->choices = (struct tc_choices){ .at = { r.choice }, .n = 1 };
 		}
 		if (!hit)
@@ -136,13 +136,16 @@ tc_candidates_rule(struct tc_candidates *all, const struct tc_config *c, const s
 }
 
 int
-tc_candidates_check_rules(const struct tc_list *rules, struct tc_err *err)
+tc_candidates_check_rules(const struct tc_list *rules, enum tc_dtype scale, struct tc_err *err)
 {
 	struct rule r;
 
-	for (int i = 0; i < rules->n; i++)
+	for (int i = 0; i < rules->n; i++) {
 		if (parse_rule(rules->item[i], TC_LAYERS_MAX, &r, err) < 0)
 			return -1;
+		if (tc_choice_check_scale(r.choice.by, scale, err) < 0)
+			return tc_err_at(err, "rule");
+	}
 	return 0;
 }
 

@@ -18,7 +18,6 @@ struct tc_candidate {
 	const struct tc_tensor *weights; /* NULL: not there */
 	size_t held;                 /* place of these among the held records */
 	enum tc_candidate_kind kind;
-	bool ruled;                  /* its choice is a rule's */
 	bool counts;                 /* its bytes are of the budget */
 	struct tc_choices choices;
 	struct tc_alloc_choice cost[TC_CHOICES_MAX]; /* error: NAN where not known */
@@ -42,8 +41,9 @@ struct tc_candidate *tc_candidates_find(const struct tc_candidates *all, const s
  * WHERE: a role, first:N, last:N or block:I of blocks, or a shell pattern on names.
  * TC_USAGE when one matches nothing. */
 int tc_candidates_rule(struct tc_candidates *all, const struct tc_config *c, const struct tc_list *rules, struct tc_err *err) TC_MUST_CHECK;
-/* Rules' grammar alone, before there is a model. */
-int tc_candidates_check_rules(const struct tc_list *rules, struct tc_err *err) TC_MUST_CHECK;
+/* Rules' grammar alone, and whether their choices can have the scale, before there is
+ * a model. */
+int tc_candidates_check_rules(const struct tc_list *rules, enum tc_dtype scale, struct tc_err *err) TC_MUST_CHECK;
 
 /* Bytes of every choice, as it would be laid out; of skip, as the weights are. */
 int tc_candidates_cost(struct tc_candidates *all, const struct tc_quant_options *common, struct tc_err *err) TC_MUST_CHECK;

@@ -19,6 +19,14 @@ tc_choice_check(const struct tc_quantizer *by, int bits, struct tc_err *err)
 	return tc_fail(err, TC_USAGE, "%s has %d to %d bits", by->name, by->bits_min, by->bits_max);
 }
 
+int
+tc_choice_check_scale(const struct tc_quantizer *by, enum tc_dtype scale, struct tc_err *err)
+{
+	if (scale != TC_U8 || !by || by->fitter)
+		return 0;
+	return tc_fail(err, TC_USAGE, "--scale u8 is for methods that round to nearest, not for %s", by->name);
+}
+
 static int
 parse_sparsity(const char *text, struct tc_choice *c, struct tc_err *err)
 {

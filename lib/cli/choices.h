@@ -24,5 +24,7 @@ void tc_choices_print(const void *field, char *buf, size_t size);
 
 /* Of TC_USAGE: the method has not so many bits. */
 int tc_choice_check(const struct tc_quantizer *by, int bits, struct tc_err *err) TC_MUST_CHECK;
+/* Of TC_USAGE: scales of 8 bits are not for it.  by may be NULL. */
+int tc_choice_check_scale(const struct tc_quantizer *by, enum tc_dtype scale, struct tc_err *err) TC_MUST_CHECK;
 
 #endif

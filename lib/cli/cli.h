@@ -66,6 +66,8 @@ int tc_cli_model_path_kept(struct tc_cli *cli, const char *path, struct tc_sourc
  * (step_cpu: kernel path, "" where no number depends on it, NULL for a stage
  * that is no step: its output is its input).  cli->writer is set. */
 int tc_cli_stream_out(struct tc_cli *cli, const struct tc_source *source, const char *step_cpu) TC_MUST_CHECK;
+/* What it would refuse, before work is done for it: a terminal. */
+int tc_cli_stream_check(struct tc_cli *cli) TC_MUST_CHECK;
 /* After the source has ended: the end record, with the chain of input hashes
  * (the source's steps, then source->hash for this stage's own). */
 int tc_cli_stream_end(struct tc_cli *cli, const struct tc_source *source) TC_MUST_CHECK;

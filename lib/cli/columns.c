@@ -1,8 +1,8 @@
 #include "cli/columns.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,6 +35,8 @@ cell_json(const struct tc_column *c, const void *p)
 		return *(const char *const *)p ? json_string(*(const char *const *)p) : json_null();
 	case TC_CELL_FLAG:
 		return json_boolean(*(const bool *)p);
+	case TC_CELL_DIFFERENCE:
+		return json_integer((json_int_t)*(const int64_t *)p);
 	case TC_CELL_COUNT:
 	case TC_CELL_INDEX:
 		return counted(c, *(const size_t *)p) ? json_integer((json_int_t)*(const size_t *)p) : json_null();
@@ -95,6 +97,9 @@ put_cell(const struct tc_column *c, const void *p)
 	case TC_CELL_FLAG:
 		fputs(*(const bool *)p ? "true" : "false", stdout);
 		return;
+	case TC_CELL_DIFFERENCE:
+		printf("%" PRId64, *(const int64_t *)p);
+		return;
 	case TC_CELL_COUNT:
 	case TC_CELL_INDEX:
 		if (counted(c, *(const size_t *)p))
@@ -138,6 +143,9 @@ cell_text(const struct tc_column *c, const void *p, char buf[CELL_CHARS])
 		return *(const char *const *)p ? *(const char *const *)p : "-";
 	case TC_CELL_FLAG:
 		return *(const bool *)p ? "yes" : "no";
+	case TC_CELL_DIFFERENCE:
+		snprintf(buf, CELL_CHARS, "%" PRId64, *(const int64_t *)p);
+		return buf;
 	case TC_CELL_COUNT:
 	case TC_CELL_INDEX:
 		snprintf(buf, CELL_CHARS, "%zu", *(const size_t *)p);

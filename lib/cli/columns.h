@@ -12,6 +12,7 @@ enum tc_cell {
 	TC_CELL_TEXT,   /* const char *; NULL */
 	TC_CELL_FLAG,   /* bool; always something */
 	TC_CELL_COUNT,  /* size_t; 0 */
+	TC_CELL_DIFFERENCE, /* int64_t; always something */
 	TC_CELL_INDEX,  /* size_t, 0 and up; SIZE_MAX */
 	TC_CELL_REAL    /* double; what is not finite */
 };

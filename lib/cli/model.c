@@ -15,6 +15,7 @@
 
 #define DEMO_MODEL "demo-16m"
 #define DRAFT_MODEL "draft-2m"
+#define STANDARD_OUTPUT "standard output"
 
 static int
 join(char *path, size_t size, const char *dir, const char *name, struct tc_err *err)
@@ -233,20 +234,36 @@ extend_header(const struct tc_cli *cli, const struct tc_source *source, struct t
 }
 
 static int
+refuse_terminal(int fd, const char *name, struct tc_err *err)
+{
+	return isatty(fd) ? tc_fail(err, TC_USAGE, "%s is a terminal: use -o FILE or a pipe", name) : 0;
+}
+
+static bool
+to_standard_output(const struct tc_cli *cli)
+{
+	return !cli->common->output || strcmp(cli->common->output, "-") == 0;
+}
+
+int
+tc_cli_stream_check(struct tc_cli *cli)
+{
+	return to_standard_output(cli) ? refuse_terminal(STDOUT_FILENO, STANDARD_OUTPUT, &cli->err) : 0;
+}
+
+static int
 open_output(struct tc_cli *cli, int *fd, const char **name)
 {
 	*fd = STDOUT_FILENO;
 	*name = cli->common->output;
-	if (!*name || strcmp(*name, "-") == 0) {
-		*name = "standard output";
+	if (to_standard_output(cli)) {
+		*name = STANDARD_OUTPUT;
 	} else {
 		if (tc_output_open(&cli->output, *name, &cli->err) < 0)
 			return -1;
 		*fd = tc_output_fd(cli->output);
 	}
-	if (isatty(*fd))
-		return tc_fail(&cli->err, TC_USAGE, "%s is a terminal: use -o FILE or a pipe", *name);
-	return 0;
+	return refuse_terminal(*fd, *name, &cli->err);
 }
 
 int

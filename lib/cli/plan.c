@@ -134,18 +134,6 @@ tc_plan_parse(struct tc_plan *p, const char *json, size_t n, struct tc_err *err)
 	return r;
 }
 
-int
-tc_plan_read(struct tc_plan *p, const char *path, struct tc_err *err)
-{
-	struct tc_buf text = {0};
-	int r = tc_read_file(path, &text, TEXT_BYTES_MAX, err);
-
-	if (r == 0 && tc_plan_parse(p, (const char *)text.p, text.n, err) < 0)
-		r = tc_err_at(err, "%s", path);
-	tc_buf_free(&text);
-	return r;
-}
-
 void
 tc_plan_free(struct tc_plan *p)
 {
@@ -272,9 +260,12 @@ tc_plan_option_parse(const char *value, void *field, struct tc_err *err)
 	struct tc_plan_option *o = field;
 
 	tc_plan_free(&o->plan);
+	tc_buf_free(&o->text);
 	o->path = value;
-	if (tc_plan_read(&o->plan, value, err) < 0)
+	if (tc_read_file(value, &o->text, TEXT_BYTES_MAX, err) < 0)
 		return -1;
+	if (tc_plan_parse(&o->plan, (const char *)o->text.p, o->text.n, err) < 0)
+		return tc_err_at(err, "%s", value);
 	o->known = true;
 	return 0;
 }
@@ -290,38 +281,62 @@ tc_plan_option_print(const void *field, char *buf, size_t size)
 }
 
 static int
-look_ahead(struct tc_plan_option *o, struct tc_source *source, struct tc_err *err)
+obey(struct tc_plan_option *o, const struct tc_record *r, struct tc_err *err)
 {
+	tc_plan_free(&o->plan);
+	if (tc_plan_parse(&o->plan, r->part[0].data, r->part[0].size_bytes, err) < 0)
+		return tc_err_at(err, "%s in the stream", TC_PLAN_FILE);
+	o->known = true;
+	return 0;
+}
+
+/* The stream's plan becomes the path's. */
+static void
+replace(const struct tc_plan_option *o, struct tc_cli *cli, struct tc_record *r)
+{
+	struct tc_part *part = &r->part[0];
+
+	if (part->size_bytes == o->text.n && memcmp(part->data, o->text.p, o->text.n) == 0)
+		return;
+	tc_cli_say(cli, "the plan in the stream gives way to that of --alloc");
+	part->data = o->text.p;
+	part->size_bytes = o->text.n;
+	r->raw = NULL;
+}
+
+static int
+look_ahead(struct tc_plan_option *o, struct tc_cli *cli, struct tc_source *source)
+{
+	struct tc_err *err = &cli->err;
 	struct tc_record r;
 	int got;
 
 	do {
 		got = tc_source_next(source, &r, err);
-		if (got > 0 && tc_hold_add(&o->files, &r, source->mapped, err) < 0)
+		if (got <= 0)
+			return got;
+		if (tc_hold_add(&o->files, &r, source->mapped, err) < 0)
 			return -1;
-		if (got > 0 && tc_plan_is_record(&r)) {
-			tc_plan_free(&o->plan);
-			if (tc_plan_parse(&o->plan, r.part[0].data, r.part[0].size_bytes, err) < 0)
-				return tc_err_at(err, "%s in the stream", TC_PLAN_FILE);
-			o->known = true;
-		}
-	} while (got > 0 && r.kind == TC_KIND_FILE);
-	return got < 0 ? -1 : 0;
+		if (!tc_plan_is_record(&r))
+			continue;
+		if (!o->path && obey(o, &r, err) < 0)
+			return -1;
+		if (o->path && !o->compares)
+			replace(o, cli, &o->files.item[o->files.n - 1].r);
+	} while (r.kind == TC_KIND_FILE);
+	return 0;
 }
 
 int
 tc_plan_open(struct tc_plan_option *o, struct tc_cli *cli, struct tc_source *source, struct tc_source **from)
 {
-	*from = source;
-	if (!o->path) {
-		if (look_ahead(o, source, &cli->err) < 0)
-			return -1;
-		tc_hold_ahead(&o->files, source, &o->ahead);
-		*from = &o->ahead.s;
-	}
+	if (look_ahead(o, cli, source) < 0)
+		return -1;
+	tc_hold_ahead(&o->files, source, &o->ahead);
+	*from = &o->ahead.s;
 	if (!o->known)
 		return 0;
-	if (!o->path)
+	if (!o->path && !o->compares)
 		tc_cli_say(cli, "obeying the plan in the stream (%s, %zu tensors)", o->plan.method, o->plan.n);
 	return tc_plan_check(&o->plan, &source->header, &cli->err);
 }
@@ -330,6 +345,7 @@ void
 tc_plan_close(struct tc_plan_option *o)
 {
 	tc_plan_free(&o->plan);
+	tc_buf_free(&o->text);
 	tc_hold_clear(&o->files);
 }
 

@@ -32,7 +32,6 @@ struct tc_plan {
 };
 
 int tc_plan_parse(struct tc_plan *p, const char *json, size_t n, struct tc_err *err) TC_MUST_CHECK;
-int tc_plan_read(struct tc_plan *p, const char *path, struct tc_err *err) TC_MUST_CHECK;
 /* The JSON text, ended by a newline, for free(3). */
 int tc_plan_text(const struct tc_plan *p, char **text, struct tc_err *err) TC_MUST_CHECK;
 void tc_plan_free(struct tc_plan *p);
@@ -47,8 +46,10 @@ bool tc_plan_is_record(const struct tc_record *r);
 /* The option --alloc, and what the stream carries where it is not given. */
 struct tc_plan_option {
 	const char *path;
+	bool compares;              /* set by a stage that obeys none, but looks at it */
 	bool known;                 /* there is a plan */
 	struct tc_plan plan;
+	struct tc_buf text;         /* of path */
 	struct tc_hold files;       /* records in front of the first that is no file, and it */
 	struct tc_held_source ahead;
 };
@@ -56,10 +57,11 @@ int tc_plan_option_parse(const char *value, void *field, struct tc_err *err) TC_
 /* "plan:" and its hash, when it is known. */
 void tc_plan_option_print(const void *field, char *buf, size_t size);
 
-/* A path is read.  Else the stream's files are looked at; then *from becomes what
- * gives the records of source from the first on (source stays the caller's, and
- * is what tc_cli_stream_end() wants).  A plan that is found is checked and
- * announced. */
+/* The stream's files are looked at; *from becomes what gives the records of source
+ * from the first on (source stays the caller's, and is what tc_cli_stream_end()
+ * wants).  Without a path a plan that is there is obeyed; one that is other than
+ * the path's gives way to it, in what *from gives.  The plan is checked, and what
+ * was done said. */
 int tc_plan_open(struct tc_plan_option *o, struct tc_cli *cli, struct tc_source *source, struct tc_source **from) TC_MUST_CHECK;
 void tc_plan_close(struct tc_plan_option *o);
 /* At the end of a stage that obeys it: the model's bytes beside the plan's. */

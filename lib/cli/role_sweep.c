@@ -10,7 +10,7 @@ const struct tc_column tc_role_sweep_columns[] = {
 	{ "what", TC_CELL_TEXT, AT(what) },
 	{ "tensors", TC_CELL_COUNT, AT(tensors) },
 	{ "weights", TC_CELL_COUNT, AT(weights) },
-	{ "saved_bytes", TC_CELL_COUNT, AT(saved) },
+	{ "saved_bytes", TC_CELL_DIFFERENCE, AT(saved) },
 	{ "delta", TC_CELL_REAL, AT(delta), 1, 5 },
 	{ "delta_stderr", TC_CELL_REAL, AT(delta_error), 1, 5 },
 	{ "kld", TC_CELL_REAL, AT(kld), 1, 5 },
@@ -43,9 +43,8 @@ make_all(const struct tc_role_sweep *s, const struct tc_choice *c, struct tc_qua
 		const struct tc_record *record = &s->hold->item[i].r;
 		const struct tc_candidate *a;
 
-		if (record->kind == TC_KIND_STAT)
-			r = tc_measures_take(&measures, record, err);
-		if (record->kind != TC_KIND_TENSOR)
+		r = tc_stats_file_tell(s->stats, record, &measures, err);
+		if (r < 0 || record->kind != TC_KIND_TENSOR)
 			continue;
 		a = tc_candidates_find(s->all, &record->u.tensor);
 		if (!a)
@@ -75,7 +74,7 @@ try_part(const struct tc_role_sweep *s, const struct part *p, const struct tc_qu
 		replaced[a->held] = &made[i].t;
 		row->tensors++;
 		row->weights += tc_tensor_elements(&a->t);
-		row->saved += tc_tensor_bytes(&a->t) - tc_tensor_bytes(&made[i].t);
+		row->saved += (int64_t)tc_tensor_bytes(&a->t) - (int64_t)tc_tensor_bytes(&made[i].t);
 	}
 	if (row->tensors > 0)
 		r = tc_trial_run(s->trial, replaced, &result, &s->cli->err) < 0 ? -1 : 1;
@@ -86,7 +85,7 @@ try_part(const struct tc_role_sweep *s, const struct part *p, const struct tc_qu
 	row->delta_error = result.delta.stderr_;
 	row->kld = result.kld.mean;
 	row->kld_error = result.kld.stderr_;
-	row->per_bit = row->saved ? row->kld * (double)s->parameters / (8 * (double)row->saved) : NAN;
+	row->per_bit = row->saved > 0 ? row->kld * (double)s->parameters / (8 * (double)row->saved) : NAN;
 	return 1;
 }
 
@@ -95,7 +94,9 @@ by_price(const void *x, const void *y)
 {
 	const struct tc_role_sweep_row *a = x, *b = y;
 
-	if (a->per_bit != b->per_bit)
+	if (isnan(a->per_bit) != isnan(b->per_bit))
+		return isnan(a->per_bit) ? 1 : -1;
+	if (!isnan(a->per_bit) && a->per_bit != b->per_bit)
 		return a->per_bit > b->per_bit ? -1 : 1;
 	return strcmp(a->name, b->name);
 }

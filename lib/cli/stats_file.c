@@ -53,6 +53,16 @@ tc_stats_file_open(struct tc_stats_file *f, struct tc_cli *cli, const void *args
 	return tc_options_canonical(cli->stage, args, cli->options, sizeof(cli->options), &cli->err);
 }
 
+int
+tc_stats_file_tell(const struct tc_stats_file *f, const struct tc_record *r, struct tc_measures *m, struct tc_err *err)
+{
+	if (r->kind == TC_KIND_STAT && !f->path)
+		return tc_measures_take(m, r, err);
+	if (r->kind == TC_KIND_TENSOR && f->path)
+		return tc_measures_feed(m, &f->hold, r->u.tensor.block, true, err);
+	return 0;
+}
+
 void
 tc_stats_file_close(struct tc_stats_file *f)
 {

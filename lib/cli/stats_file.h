@@ -4,7 +4,7 @@
 #define TC_CLI_STATS_FILE_H
 
 #include "cli/cli.h"
-#include "stream/hold.h"
+#include "method/measures.h"
 
 /* {0} is one that was not opened; closing it is fine. */
 struct tc_stats_file {
@@ -21,6 +21,9 @@ void tc_stats_file_print(const void *field, char *buf, size_t size);
 /* Reads what was asked for, if anything: a stream of the model that `of` is, with
  * statistics (else TC_DATA).  The canonical options of cli, which are args', then say it. */
 int tc_stats_file_open(struct tc_stats_file *f, struct tc_cli *cli, const void *args, const struct tc_header *of) TC_MUST_CHECK;
+/* What is known when a record of the stream comes: its statistics, or, where there
+ * is a file, what that has of a tensor's block. */
+int tc_stats_file_tell(const struct tc_stats_file *f, const struct tc_record *r, struct tc_measures *m, struct tc_err *err) TC_MUST_CHECK;
 void tc_stats_file_close(struct tc_stats_file *f);
 
 #endif

@@ -17,16 +17,22 @@ coder(const struct tc_quantizer *by)
 	return by->needs == TC_NEEDS_HESSIAN ? tc_quantizer_find("rtn") : by;
 }
 
+enum tc_zero
+tc_choice_zero(const struct tc_quantizer *grids, enum tc_zero wanted)
+{
+	if (grids->zeros >> wanted & 1)
+		return wanted;
+	return grids->zeros == 1 << TC_ZERO_MIN ? TC_ZERO_MIN : TC_ZERO_INT;
+}
+
 struct tc_quant_options
 tc_choice_options(const struct tc_choice *c, const struct tc_quant_options *common)
 {
 	struct tc_quant_options o = *common;
-	unsigned zeros = coder(c->by)->zeros;
 
 	o.bits = c->bits;
 	o.group = c->group;
-	if (!(zeros >> o.zero & 1))
-		o.zero = zeros == 1 << TC_ZERO_MIN ? TC_ZERO_MIN : TC_ZERO_INT;
+	o.zero = tc_choice_zero(coder(c->by), o.zero);
 	o.levels = c->by->needs == TC_NEEDS_HESSIAN ? TC_LEVELS_FULL : TC_LEVELS_ODD;
 	o.grid = coder(c->by);
 	o.vector = VECTOR;
@@ -40,8 +46,8 @@ tc_choice_quantizer(const struct tc_choice *c, const struct tc_tensor *t)
 	return t->block < 0 && c->by->needs ? tc_quantizer_find("rtn") : c->by;
 }
 
-static enum tc_encoding
-encoding_of(const struct tc_quantizer *by)
+enum tc_encoding
+tc_choice_encoding(const struct tc_quantizer *by)
 {
 	if (coder(by)->zeros)
 		return TC_UNIFORM;
@@ -59,7 +65,7 @@ tc_choice_layout(const struct tc_choice *c, const struct tc_quant_options *commo
 		const struct tc_quantizer *by = tc_choice_quantizer(c, t);
 		struct tc_quant_options o = tc_choice_options(c, common);
 
-		t->format = tc_packing_format(&o, encoding_of(by), cols);
+		t->format = tc_packing_format(&o, tc_choice_encoding(by), cols);
 		has_zero = t->format.encoding == TC_UNIFORM && t->format.zero != TC_ZERO_MIN && o.bits > 1;
 		if (by->needs == TC_NEEDS_MAGNITUDES)
 			t->op[t->nops++].kind = TC_OP_SCALE;

@@ -11,11 +11,21 @@ tc_is_factored(const struct tc_tensor *t)
 	return t->rank > 0 && t->factor.encoding == TC_DENSE && t->format.encoding != TC_DENSE && t->nops == 0;
 }
 
-static bool
-can_be_factor(const struct tc_tensor *f, bool ops)
+/* What it has that a factor cannot; NULL: nothing. */
+static const char *
+in_the_way(const struct tc_tensor *f, bool ops)
 {
-	return (f->format.encoding == TC_UNIFORM || f->format.encoding == TC_CODEBOOK) && f->residual.bits == 0 &&
-	    f->sparse == 0 && (ops || f->nops == 0);
+	if (f->residual.bits > 0)
+		return "a residual (--residual)";
+	if (f->sparse > 0)
+		return "weights held apart (--keep)";
+	if (f->format.encoding == TC_PRODUCT)
+		return "codes of vectors (pq)";
+	if (f->format.encoding == TC_LEVELS)
+		return "levels of each row or group (--per)";
+	if (f->format.encoding == TC_DENSE)
+		return "numbers";
+	return f->nops > 0 && !ops ? "what is done to its input" : NULL;
 }
 
 /* Of v.  A group that is all of u's row is called a row. */
@@ -33,10 +43,13 @@ tc_factored_join(const struct tc_tensor *t, const struct tc_tensor *side[TC_SIDE
 {
 	const struct tc_tensor *u = side[TC_SIDE_U], *v = side[TC_SIDE_V];
 	const struct tc_part *part;
+	const char *why = in_the_way(u, false);
 
 	*q = (struct tc_quantized){ .t = *t };
-	if (!can_be_factor(u, false) || !can_be_factor(v, true))
-		return tc_fail(err, TC_DATA, "%s: a factor can be codes and scales only, of one format for all groups", t->name);
+	if (!why)
+		why = in_the_way(v, true);
+	if (why)
+		return tc_fail(err, TC_DATA, "%s: a factor can be codes and scales only, it cannot have %s", t->name, why);
 	if (!has_format(u, &v->format))
 		return tc_fail(err, TC_DATA, "%s: its factors were quantized to two formats", t->name);
 	q->t.factor = v->format;

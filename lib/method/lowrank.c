@@ -378,15 +378,6 @@ balance(const struct tc_lowrank *l, double *u, double *v)
 		v[i] /= scale;
 }
 
-static void
-store(enum tc_dtype dtype, float x, void *to, size_t i)
-{
-	if (dtype == TC_F32)
-		((float *)to)[i] = x;
-	else
-		((uint16_t *)to)[i] = dtype == TC_F16 ? tc_f16_from_f32(x) : tc_bf16_from_f32(x);
-}
-
 static void *
 part_data(const struct tc_tensor *t, const char *name)
 {
@@ -398,8 +389,9 @@ static int
 store_factors(const struct tc_lowrank *l, double *u, double *v, const struct tc_tensor *t, struct tc_err *err)
 {
 	struct tc_input_ops ops = tc_tensor_input_ops(t);
-	void *to_u = part_data(t, "u_data"), *to_v = part_data(t, "v_data");
-	size_t rank = t->rank, cols = l->cols;
+	char *to_u = part_data(t, "u_data"), *to_v = part_data(t, "v_data");
+	enum tc_dtype dtype = t->factor.dtype;
+	size_t rank = t->rank, cols = l->cols, size = tc_dtypes[dtype].size_bytes;
 	float *row = tc_alloc(cols, sizeof(*row), err);
 
 	if (!row)
@@ -407,12 +399,11 @@ store_factors(const struct tc_lowrank *l, double *u, double *v, const struct tc_
 	for (size_t k = 0; k < rank; k++) {
 		balance(l, u + k * l->rows, v + k * cols);
 		for (size_t i = 0; i < l->rows; i++)
-			store(t->factor.dtype, (float)u[k * l->rows + i], to_u, i * rank + k);
+			tc_f32_to(dtype, &(float){ (float)u[k * l->rows + i] }, 1, to_u + (i * rank + k) * size);
 		for (size_t j = 0; j < cols; j++)
 			row[j] = (float)v[k * cols + j];
 		tc_input_ops_inverse(&ops, cols, row);
-		for (size_t j = 0; j < cols; j++)
-			store(t->factor.dtype, row[j], to_v, k * cols + j);
+		tc_f32_to(dtype, row, cols, to_v + k * cols * size);
 	}
 	free(row);
 	return 0;

@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 
-/* TC_SOFTWARE when the library is not there.  Before threads call below. */
+/* TC_NOINPUT when the library is not there.  Before threads call below. */
 int tc_lapack_load(struct tc_err *err) TC_MUST_CHECK;
 
 /* In place, a row-major [n][n] of which only the upper triangle is read and
