@@ -997,7 +997,7 @@ check(struct work *w)
 	}
 	if (got < 0)
 		return -1;
-	tc_plan_say(o, w->cli, ledger.model_bytes);
+	tc_plan_say(o, w->cli, ledger.model_bytes, true);
 	if (ledger.tensors == 0)
 		return tc_fail(err, TC_DATA, "the stream has no weights");
 	if (differ > 0)

@@ -625,7 +625,7 @@ report(const struct args *a, const struct tc_ledger *l)
 	    "embedding: %s, %.1f%% of the bytes%s", a->method, a->done, a->weights > 0 ? 100 * a->zeros / a->weights : 0, forms,
 	    tc_ledger_bits_model(l), (double)l->model_bytes / 1e6, tc_ledger_bits_linear(l), a->alloc.known ? "planned" : a->embed,
 	    l->model_bytes ? 100.0 * (double)l->embed_bytes / (double)l->model_bytes : 0, errors);
-	tc_plan_say(&a->alloc, a->cli, l->model_bytes);
+	tc_plan_say(&a->alloc, a->cli, l->model_bytes, false);
 }
 
 static int

@@ -685,6 +685,7 @@ plan(struct args *a, const struct tc_tensor *t, enum tc_weights weights, const s
 		return -1;
 	if (tc_measures_of(&a->measures, *quantizer, o, in, &stale, err) < 0)
 		return -1;
+	stale = stale && (uses_statistics(h) || weighs(h) || a->errors);
 	if (stale && !a->told_stale)
 		tc_cli_say(a->cli, "%s: its statistics were measured before weights upstream changed%s", t->name,
 		    in->fisher ? "" : " (--sequential measures anew)");
@@ -909,7 +910,7 @@ report(struct tc_cli *cli, const struct args *a, const struct tc_ledger *l)
 	    "embedding: %s, %.1f%% of the bytes%s", what, a->done, tc_ledger_bits_model(l),
 	    (double)l->model_bytes / 1e6, tc_ledger_bits_linear(l), embed,
 	    l->model_bytes ? 100.0 * (double)l->embed_bytes / (double)l->model_bytes : 0, errors);
-	tc_plan_say(&a->alloc, cli, l->model_bytes);
+	tc_plan_say(&a->alloc, cli, l->model_bytes, true);
 }
 
 /* A checkpoint that was quantized where it was made may be quantized anew,

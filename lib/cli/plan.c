@@ -350,11 +350,16 @@ tc_plan_close(struct tc_plan_option *o)
 }
 
 void
-tc_plan_say(const struct tc_plan_option *o, struct tc_cli *cli, uint64_t bytes)
+tc_plan_say(const struct tc_plan_option *o, struct tc_cli *cli, uint64_t bytes, bool quantized)
 {
 	const struct tc_plan *p = &o->plan;
+	bool more = false;
 
-	if (o->known)
+	for (size_t i = 0; !quantized && i < p->n; i++)
+		more |= p->row[i].choice.bits > 0;
+	if (o->known && more)
+		tc_cli_say(cli, "tc-quant is to do the rest of the plan");
+	else if (o->known)
 		tc_cli_say(cli, "the model has %llu bytes, %llu in the plan%s", (unsigned long long)bytes,
 		    (unsigned long long)p->predicted, bytes <= p->budget ? "" : ", over its budget");
 }

@@ -64,7 +64,8 @@ void tc_plan_option_print(const void *field, char *buf, size_t size);
  * was done said. */
 int tc_plan_open(struct tc_plan_option *o, struct tc_cli *cli, struct tc_source *source, struct tc_source **from) TC_MUST_CHECK;
 void tc_plan_close(struct tc_plan_option *o);
-/* At the end of a stage that obeys it: the model's bytes beside the plan's. */
-void tc_plan_say(const struct tc_plan_option *o, struct tc_cli *cli, uint64_t bytes);
+/* At the end of a stage that obeys it: the model's bytes beside the plan's; or,
+ * where it was not quantized, that it is to be. */
+void tc_plan_say(const struct tc_plan_option *o, struct tc_cli *cli, uint64_t bytes, bool quantized);
 
 #endif
