@@ -9,26 +9,25 @@
 
 #include "base/io.h"
 #include "base/math.h"
-#include "cli/choice_errors.h"
-#include "cli/draw.h"
+#include "cli/choice_measure.h"
 #include "cli/group.h"
 #include "cli/plan_check.h"
 #include "cli/role_sweep.h"
-#include "cli/stats_file.h"
 #include "kernel/kernel.h"
 #include "metric/ledger.h"
 #include "model/attention.h"
 
-enum { DEFAULT_SAMPLES = 8, PROBE_BITS = 3, PERCENT = 100 };
+enum { DEFAULT_SAMPLES = 8, PERCENT = 100 };
+#define DEFAULT_MEMORY ((size_t)1 << 30)
 #define DEFAULT_CHOICES "rtn:2,rtn:2:32,rtn:3,rtn:3:32,rtn:4,rtn:4:32,rtn:5,rtn:5:32,rtn:6,rtn:6:32,rtn:8,rtn:8:32"
 #define DEFAULT_EDGES "rtn:8,rtn:6,rtn:5,rtn:4,rtn:3,skip"
 #define DEFAULT_SWEEP "rtn:3,dense:0.5"
+/* As enum tc_weigh. */
 #define WEIGHS "kl|kl-each|fisher|none"
 #define BYTES_MOST 0x1p62
 
 enum method { UNIFORM, CLASSES, ACT_ADAPTIVE, FISHER, JOINT, KNAPSACK, GREEDY };
 #define METHODS "uniform|classes|act-adaptive|fisher|joint|knapsack|greedy"
-enum weigh { WEIGH_KL, WEIGH_KL_EACH, WEIGH_FISHER, WEIGH_NONE, WEIGH_UNSET };
 
 struct args {
 	struct tc_common common;
@@ -118,21 +117,16 @@ struct work {
 	struct tc_source *source;
 	struct tc_config config;
 	enum method method;
-	enum weigh weigh;
 	struct tc_quant_options common;    /* that all choices share */
 	struct tc_hold hold;               /* every record */
 	bool weights, tokens;              /* there are */
 	struct tc_candidates all;
 	struct tc_sensitivity *sensitivity; /* of each of the config's tensors */
-	struct tc_draw draw;
-	struct tc_trial trial;
-	bool trial_open;
-	enum tc_error_metric metric[TC_ALLOC_KINDS]; /* of errors that were read */
+	struct tc_choice_measure measure;
 	double share[TC_ALLOC_CLASSES_MAX];
 	uint64_t budget, apart;            /* of what counts; bytes of tensors that do not */
 	size_t *chosen;
 	struct tc_plan plan;
-	bool told_stale;
 };
 
 /* ---- options ---- */
@@ -226,7 +220,7 @@ check_modes(const struct args *a, struct tc_err *err)
 static bool
 runs(const struct work *w)
 {
-	return w->a->role_sweep || (!ranks(w) && (w->weigh <= WEIGH_KL_EACH || w->weigh == WEIGH_UNSET));
+	return w->a->role_sweep || (!ranks(w) && (w->measure.weigh <= TC_WEIGH_KL_EACH || w->measure.weigh == TC_WEIGH_UNSET));
 }
 
 static int
@@ -236,7 +230,7 @@ check_measuring(const struct work *w, struct tc_err *err)
 
 	if (ranks(w) && (a->weigh || a->errors.n > 0))
 		return tc_fail(err, TC_USAGE, "--method %s ranks tensors: --weigh and --errors are not for it", a->method);
-	if (a->errors.n > 0 && (w->weigh == WEIGH_KL_EACH || w->weigh == WEIGH_FISHER))
+	if (a->errors.n > 0 && (w->measure.weigh == TC_WEIGH_KL_EACH || w->measure.weigh == TC_WEIGH_FISHER))
 		return tc_fail(err, TC_USAGE, "--errors has relative errors: not with --weigh %s", a->weigh);
 	if (!runs(w) && !a->check && (a->samples != TC_UNSET || a->common.memory != TC_UNSET))
 		return tc_fail(err, TC_USAGE, "--samples and --memory are for runs of the model, which --%s %s does not want",
@@ -332,7 +326,7 @@ derive(struct work *w)
 		return -1;
 	if (a->sym && a->fmin)
 		return tc_fail(err, TC_USAGE, "--sym and --fmin exclude each other");
-	w->weigh = a->weigh ? (enum weigh)place_in(WEIGHS, a->weigh) : WEIGH_UNSET;
+	w->measure.weigh = a->weigh ? (enum tc_weigh)place_in(WEIGHS, a->weigh) : TC_WEIGH_UNSET;
 	if (derive_defaults(w, err) < 0)
 		return -1;
 	if (classes && !ranks(w))
@@ -343,6 +337,8 @@ derive(struct work *w)
 		return -1;
 	if (runs(w) && a->samples == TC_UNSET)
 		a->samples = DEFAULT_SAMPLES;
+	w->measure.samples = (size_t)a->samples;
+	w->measure.keep_bytes = a->common.memory == TC_UNSET ? DEFAULT_MEMORY : (size_t)a->common.memory;
 	if (!a->role_sweep && !a->check && !ranks(w) && !has_budget(a))
 		return tc_fail(err, TC_USAGE, "--method %s needs a budget: --bits-per-weight, --bytes, --latency or --ram", a->method);
 	w->common = (struct tc_quant_options){ .zero = a->sym ? TC_ZERO_NONE : a->fmin ? TC_ZERO_MIN : TC_ZERO_INT,
@@ -381,9 +377,12 @@ load(struct work *w)
 
 	if (tc_config_parse(&w->config, h->config, h->config_bytes, err) < 0)
 		return -1;
+	w->measure.positions = w->config.positions;
+	w->measure.header = h;
 	w->sensitivity = tc_alloc(tc_config_tensors(&w->config), sizeof(*w->sensitivity), err);
 	if (!w->sensitivity)
 		return -1;
+	w->measure.sensitivity = w->sensitivity;
 	tc_sensitivity_begin(w->sensitivity, tc_config_tensors(&w->config));
 	if (tc_stats_file_open(&w->a->stats, w->cli, w->a, h) < 0)
 		return -1;
@@ -474,146 +473,7 @@ list_choices(struct work *w)
 	return tc_candidates_cost(&w->all, &w->common, err);
 }
 
-/* ---- errors that are measured ---- */
-
-static int
-open_trial(struct work *w)
-{
-	const struct args *a = w->a;
-	struct tc_err *err = &w->cli->err;
-	struct tc_trial_options o = { .keep_bytes = a->common.memory == TC_UNSET ? (size_t)1 << 30 : (size_t)a->common.memory };
-
-	if (tc_draw_held(&w->hold, (size_t)a->samples, &w->draw, err) < 0)
-		return -1;
-	for (size_t i = 0; i < w->draw.nseq; i++)
-		if (w->draw.length[i] > w->config.positions)
-			return tc_fail(err, TC_DATA, "a calibration sequence has %zu tokens, the model %zu positions", w->draw.length[i],
-			    w->config.positions);
-	o.nseq = w->draw.nseq;
-	o.length = w->draw.length;
-	o.ids = w->draw.ids;
-	w->trial_open = true;
-	return tc_trial_open(&w->trial, &w->source->header, &w->hold, &o, w->cli->pool, err);
-}
-
-/* The KL divergence that a tensor in the place of a's makes: no less than 0, as
- * rounded sums may be where nothing changes. */
-static int
-try_tensor(struct work *w, const struct tc_candidate *a, const struct tc_tensor *t, double *kld)
-{
-	const struct tc_tensor **replaced = tc_zalloc(w->hold.n, sizeof(*replaced), &w->cli->err);
-	struct tc_trial_result result;
-	int r;
-
-	if (!replaced)
-		return -1;
-	replaced[a->held] = t;
-	r = tc_trial_run(&w->trial, replaced, &result, &w->cli->err);
-	free(replaced);
-	*kld = r == 0 ? fmax(0, result.kld.mean) : NAN;
-	return r;
-}
-
-static int
-measure_choice(struct work *w, struct tc_candidate *a, size_t k, struct tc_measures *m)
-{
-	static const struct tc_quant_options plain;
-	struct tc_err *err = &w->cli->err;
-	struct tc_quant_input in = { .w = a->weights };
-	struct tc_quantized q;
-	struct tc_errors e;
-	bool stale = false;
-	int r;
-
-	if (tc_choice_make(&a->choices.at[k], &w->common, a->weights, m, &q, w->cli->pool, err) < 0)
-		return -1;
-	a->bytes[k] = tc_tensor_bytes(&q.t);
-	a->cost[k].bytes = a->counts ? a->bytes[k] : 0;
-	r = tc_measures_of(m, tc_quantizer_find("rtn"), &plain, &in, &stale, err);
-	if (r == 0 && w->weigh == WEIGH_KL_EACH)
-		r = try_tensor(w, a, &q.t, &a->cost[k].error);
-	else if (r == 0 && (r = tc_errors_measure(&e, &in, &q.t, w->cli->pool, err)) == 0 && w->weigh == WEIGH_FISHER)
-		a->cost[k].error = tc_sensitivity_loss(&w->sensitivity[a->place], e.weight.diff2);
-	else if (r == 0)
-		r = tc_choice_error(&e, w->metric[a->kind], &a->cost[k].error, err);
-	tc_quantized_free(&q);
-	if (stale && !w->told_stale)
-		tc_cli_say(w->cli, "%s: its statistics were measured before weights upstream changed", a->t.name);
-	w->told_stale |= stale;
-	return r;
-}
-
-/* The one by which a tensor's errors are weighed: of those with 3 bits, or of all,
- * the worst. */
-static size_t
-probe_of(const struct tc_candidate *a)
-{
-	size_t best = SIZE_MAX;
-
-	for (int any = 0; best == SIZE_MAX && any < 2; any++)
-		for (size_t k = 0; k < a->choices.n; k++)
-			if (a->cost[k].error > 0 && (any || a->choices.at[k].bits == PROBE_BITS) &&
-			    (best == SIZE_MAX || a->cost[k].error > a->cost[best].error))
-				best = k;
-	return best;
-}
-
-/* Malinovskii et al. (2024), "Pushing the Limits of Large Language Model
- * Quantization via the Linearity Theorem": what a tensor's relative error adds to
- * the loss is in proportion to it, so one measurement gives the factor. */
-static int
-weigh_by_probe(struct work *w, struct tc_candidate *a, struct tc_measures *m)
-{
-	struct tc_quantized q;
-	size_t probe = probe_of(a);
-	double kld, factor;
-	int r;
-
-	if (probe == SIZE_MAX)
-		return 0;
-	if (tc_choice_make(&a->choices.at[probe], &w->common, a->weights, m, &q, w->cli->pool, &w->cli->err) < 0)
-		return -1;
-	r = try_tensor(w, a, &q.t, &kld);
-	tc_quantized_free(&q);
-	factor = kld / a->cost[probe].error;
-	for (size_t k = 0; r == 0 && k < a->choices.n; k++)
-		a->cost[k].error *= factor;
-	return r;
-}
-
-static int
-measure_candidate(struct work *w, struct tc_candidate *a, struct tc_measures *m)
-{
-	for (size_t k = 0; k < a->choices.n; k++) {
-		if (isfinite(a->cost[k].error))
-			continue;
-		tc_cli_progress(w->cli, "%s: choice %zu of %zu", a->t.name, k + 1, a->choices.n);
-		if (measure_choice(w, a, k, m) < 0)
-			return tc_err_at(&w->cli->err, "%s", a->t.name);
-		if (!isfinite(a->cost[k].error))
-			return tc_fail(&w->cli->err, TC_DATA, "%s: its squared gradients are not known (tc-fisher)", a->t.name);
-	}
-	return w->weigh == WEIGH_KL ? weigh_by_probe(w, a, m) : 0;
-}
-
-static int
-measure(struct work *w)
-{
-	struct tc_measures measures = {0};
-	struct tc_err *err = &w->cli->err;
-	int r = w->weigh <= WEIGH_KL_EACH ? open_trial(w) : 0;
-
-	for (size_t i = 0; r == 0 && i < w->hold.n; i++) {
-		const struct tc_record *record = &w->hold.item[i].r;
-		struct tc_candidate *a = record->kind == TC_KIND_TENSOR ? tc_candidates_find(&w->all, &record->u.tensor) : NULL;
-
-		r = tc_stats_file_tell(&w->a->stats, record, &measures, err);
-		if (r == 0 && a)
-			r = measure_candidate(w, a, &measures);
-	}
-	tc_measures_clear(&measures);
-	return r;
-}
+/* ---- errors ---- */
 
 /* Where no error is known, what rounding leaves of normal numbers: a quarter by
  * each bit. */
@@ -636,13 +496,13 @@ find_errors(struct work *w)
 	const struct args *a = w->a;
 	struct tc_err *err = &w->cli->err;
 
-	if (tc_choice_errors_read(&a->errors, &w->all, w->metric, err) < 0)
+	if (tc_choice_errors_read(&a->errors, &w->all, w->measure.metric, err) < 0)
 		return -1;
-	if (w->weigh == WEIGH_UNSET)
-		w->weigh = w->weights && w->tokens ? WEIGH_KL : WEIGH_NONE;
+	if (w->measure.weigh == TC_WEIGH_UNSET)
+		w->measure.weigh = w->weights && w->tokens ? TC_WEIGH_KL : TC_WEIGH_NONE;
 	if (w->weights)
-		return measure(w);
-	if (w->weigh != WEIGH_NONE)
+		return tc_choice_measure_run(&w->measure, &w->all, err);
+	if (w->measure.weigh != TC_WEIGH_NONE)
 		return tc_fail(err, TC_DATA, "--weigh %s: the stream has no weights", a->weigh);
 	for (size_t i = 0; i < w->all.n; i++)
 		for (size_t k = 0; k < w->all.at[i].choices.n; k++)
@@ -855,7 +715,7 @@ used_kernels(const struct work *w)
 		for (size_t k = 0; k < w->all.at[i].choices.n; k++)
 			if (w->all.at[i].choices.at[k].by && w->all.at[i].choices.at[k].by->needs != TC_NEEDS_NOTHING)
 				return true;
-	return w->trial_open;
+	return w->measure.open;
 }
 
 /* The plan stands behind the other files; one that was there before goes. */
@@ -894,7 +754,7 @@ report(const struct work *w)
 	for (size_t i = 0; i < p->n; i++)
 		pruned += p->row[i].choice.sparsity > 0;
 	if (isfinite(p->error))
-		snprintf(error, sizeof(error), "; predicted %s %.5g", w->weigh <= WEIGH_KL_EACH ? "KL" : "error", p->error);
+		snprintf(error, sizeof(error), "; predicted %s %.5g", w->measure.weigh <= TC_WEIGH_KL_EACH ? "KL" : "error", p->error);
 	tc_cli_say(w->cli, "%s: %zu tensors to change; %llu bytes, %.3f bits per weight of the whole model%s", w->a->method, p->n,
 	    (unsigned long long)p->predicted, p->bits, error);
 	if (pruned > 0)
@@ -923,16 +783,16 @@ make_and_write(struct work *w)
 static int
 print_sweep(struct work *w, const struct tc_rows *rows)
 {
-	double nll = tc_mean_of(w->trial.text.nseq, w->trial.base_mean, w->trial.text.weight).mean;
+	double nll = tc_mean_of(w->measure.trial.text.nseq, w->measure.trial.base_mean, w->measure.trial.text.weight).mean;
 	json_t *o;
 	int r;
 
 	if (!w->a->common.json) {
-		printf("%zu sequences, %zu tokens, nll %.5f\n", w->draw.nseq, w->draw.ntokens, nll);
+		printf("%zu sequences, %zu tokens, nll %.5f\n", w->measure.draw.nseq, w->measure.draw.ntokens, nll);
 		tc_columns_text(tc_role_sweep_columns, rows);
 		return 0;
 	}
-	o = json_pack("{s:I,s:I,s:f,s:o}", "sequences", (json_int_t)w->draw.nseq, "tokens", (json_int_t)w->draw.ntokens,
+	o = json_pack("{s:I,s:I,s:f,s:o}", "sequences", (json_int_t)w->measure.draw.nseq, "tokens", (json_int_t)w->measure.draw.ntokens,
 	    "nll", nll, "sweep", tc_columns_json(tc_role_sweep_columns, rows));
 	if (!o)
 		return tc_fail(&w->cli->err, TC_NOMEM, "out of memory");
@@ -946,7 +806,7 @@ role_sweep(struct work *w)
 {
 	const struct tc_choices *list = &w->a->sweep;
 	struct tc_err *err = &w->cli->err;
-	const struct tc_role_sweep s = { w->cli, &w->all, &w->hold, &w->a->stats, &w->trial, &w->common,
+	const struct tc_role_sweep s = { w->cli, &w->all, &w->hold, &w->a->stats, &w->measure.trial, &w->common,
 		w->source->header.parameters };
 	struct tc_role_sweep_row *rows;
 	size_t n = 0;
@@ -954,7 +814,7 @@ role_sweep(struct work *w)
 
 	if (!w->weights)
 		return tc_fail(err, TC_DATA, "the stream has no weights");
-	if (tc_candidates_make(&w->all, &w->config, TC_BF16, err) < 0 || link_weights(w) < 0 || open_trial(w) < 0)
+	if (tc_candidates_make(&w->all, &w->config, TC_BF16, err) < 0 || link_weights(w) < 0 || tc_choice_measure_open(&w->measure, err) < 0)
 		return -1;
 	rows = tc_alloc(list->n * (TC_ROLES + w->config.layers), sizeof(*rows), err);
 	for (size_t k = 0; rows && r == 0 && k < list->n; k++)
@@ -1037,11 +897,10 @@ main(int argc, char **argv)
 	struct tc_cli cli;
 	struct work w = { .a = &a, .cli = &cli };
 
+	w.measure = (struct tc_choice_measure){ .cli = &cli, .hold = &w.hold, .stats = &a.stats, .common = &w.common };
 	tc_cli_begin(&cli, &stage, &a, argc, argv);
 	(void)!run(&w);
-	if (w.trial_open)
-		tc_trial_close(&w.trial);
-	tc_draw_free(&w.draw);
+	tc_choice_measure_close(&w.measure);
 	tc_plan_free(&w.plan);
 	tc_plan_close(&a.alloc);
 	tc_stats_file_close(&a.stats);
