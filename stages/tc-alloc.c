@@ -785,7 +785,6 @@ print_sweep(struct work *w, const struct tc_rows *rows)
 {
 	double nll = tc_mean_of(w->measure.trial.text.nseq, w->measure.trial.base_mean, w->measure.trial.text.weight).mean;
 	json_t *o;
-	int r;
 
 	if (!w->a->common.json) {
 		printf("%zu sequences, %zu tokens, nll %.5f\n", w->measure.draw.nseq, w->measure.draw.ntokens, nll);
@@ -794,11 +793,7 @@ print_sweep(struct work *w, const struct tc_rows *rows)
 	}
 	o = json_pack("{s:I,s:I,s:f,s:o}", "sequences", (json_int_t)w->measure.draw.nseq, "tokens", (json_int_t)w->measure.draw.ntokens,
 	    "nll", nll, "sweep", tc_columns_json(tc_role_sweep_columns, rows));
-	if (!o)
-		return tc_fail(&w->cli->err, TC_NOMEM, "out of memory");
-	r = tc_cli_print_json(w->cli, o);
-	json_decref(o);
-	return r;
+	return tc_cli_print_json_new(w->cli, o);
 }
 
 static int

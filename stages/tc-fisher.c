@@ -373,7 +373,6 @@ static int
 print_ranking(struct work *w, const struct tc_rows *rows)
 {
 	json_t *o;
-	int r;
 
 	if (!w->cli->common->json) {
 		tc_columns_text(columns, rows);
@@ -381,11 +380,7 @@ print_ranking(struct work *w, const struct tc_rows *rows)
 	}
 	o = json_pack("{s:s,s:I,s:I,s:f,s:o}", "by", w->a->rank, "sequences", (json_int_t)w->draw.nseq, "tokens",
 	    (json_int_t)w->draw.ntokens, "nll", mean_nll(w), "ranking", tc_columns_json(columns, rows));
-	if (!o)
-		return tc_fail(&w->cli->err, TC_NOMEM, "out of memory");
-	r = tc_cli_print_json(w->cli, o);
-	json_decref(o);
-	return r;
+	return tc_cli_print_json_new(w->cli, o);
 }
 
 static int

@@ -366,13 +366,8 @@ print_json(const struct work *w)
 	    "threshold", relative ? rule->ratio : rule->above, "sequences", (json_int_t)w->draw.nseq,
 	    "tokens", (json_int_t)w->draw.ntokens, "rounds", (json_int_t)w->super.rounds, "complete", w->complete,
 	    "blocks", tc_columns_json(tc_super_block_columns, &rows), "weights", weights_json(w), "verify", verify_json(w));
-	int r;
 
-	if (!o)
-		return tc_fail(&w->cli->err, TC_NOMEM, "out of memory");
-	r = tc_cli_print_json(w->cli, o);
-	json_decref(o);
-	return r;
+	return tc_cli_print_json_new(w->cli, o);
 }
 
 /* The weight whose output stands out most. */

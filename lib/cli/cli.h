@@ -90,6 +90,8 @@ void tc_cli_progress(struct tc_cli *cli, const char *fmt, ...) TC_PRINTF(2, 3);
 /* Prints a JSON object on stdout, one line, keys in the order given,
  * numbers with a point whatever the locale. */
 int tc_cli_print_json(struct tc_cli *cli, const json_t *object) TC_MUST_CHECK;
+/* The same of one that it frees; NULL: out of memory. */
+int tc_cli_print_json_new(struct tc_cli *cli, json_t *object) TC_MUST_CHECK;
 
 /* A temporary file that is already unlinked, in --tmpdir, TMPDIR or /tmp. */
 int tc_cli_tmpfile(struct tc_cli *cli, int *fd) TC_MUST_CHECK;

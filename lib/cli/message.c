@@ -144,3 +144,12 @@ tc_cli_print_json(struct tc_cli *cli, const json_t *object)
 	free(text);
 	return r;
 }
+
+int
+tc_cli_print_json_new(struct tc_cli *cli, json_t *object)
+{
+	int r = object ? tc_cli_print_json(cli, object) : tc_fail_nomem(&cli->err, 0);
+
+	json_decref(object);
+	return r;
+}
