@@ -148,7 +148,7 @@ for head, parts in of(stat="hessian", site="mlp_mid"):
 
 @test "a plan is for tensors as they are" {
 	calibrated llama >c.tc
-	tc-alloc c.tc -q --samples 2 --weigh none --bits-per-weight 8 -o plan.json
+	tc-alloc c.tc -q --weigh none --bits-per-weight 8 -o plan.json
 	run -2 tc-prune c.tc --structured neurons --alloc plan.json
 	tc-alloc c.tc -q --weigh none --bits-per-weight 8 >planned.tc
 	run ! tc-prune planned.tc -q --structured neurons -o out.tc
