@@ -407,7 +407,9 @@ generate(struct gen *g, const struct prompt *p, uint64_t seed, struct output *o)
 	struct tc_sampling s = { a->temp, (size_t)a->top_k, a->top_p, a->repeat_penalty };
 	size_t most = tc_min((size_t)a->tokens, g->model.config.positions - tc_min(p->n, g->model.config.positions));
 	struct tc_sampler sampler = {0};
+	struct tc_sequence seq = {0};
 	struct tc_decode d = {0};
+	struct tc_append next = { .s = &seq, .ids = p->ids, .count = p->n };
 	double t0 = tc_now();
 	int r = -1;
 
@@ -415,15 +417,16 @@ generate(struct gen *g, const struct prompt *p, uint64_t seed, struct output *o)
 		return tc_fail(err, TC_DATA, "the prompt has %zu tokens, the model %zu positions", p->n, g->model.config.positions);
 	*o = (struct output){ .nprompt = p->n, .n = p->n };
 	o->ids = tc_alloc(p->n + most, sizeof(*o->ids), err);
-	if (!o->ids || tc_decode_open(&d, &g->model, p->n + most, err) < 0 ||
+	if (!o->ids || tc_sequence_open(&seq, &g->model, p->n + most, err) < 0 ||
+	    tc_decode_open(&d, &g->model, p->n + most, p->n, err) < 0 ||
 	    tc_sampler_open(&sampler, &s, seed, g->model.config.vocab, err) < 0)
 		goto out;
-	d.length = p->n; /* not how much may be generated */
-	if (tc_decode_run(&d, p->ids, p->n, err) < 0)
+	seq.length = p->n; /* not how much may be generated */
+	if (tc_decode_run(&d, &next, 1, err) < 0)
 		goto out;
 	memcpy(o->ids, p->ids, p->n * sizeof(*o->ids));
 	for (size_t i = 0; i < most && !o->stopped; i++) {
-		uint32_t id = tc_sample(&sampler, d.logits, o->ids, o->n);
+		uint32_t id = tc_sample(&sampler, next.logits, o->ids, o->n);
 
 		o->ids[o->n++] = id;
 		if (is_eos(g, id))
@@ -431,7 +434,8 @@ generate(struct gen *g, const struct prompt *p, uint64_t seed, struct output *o)
 		if (g->tokenizer && tc_tokenizer_decode(g->tokenizer, &id, 1, g->chat != NULL, &o->text, err) < 0)
 			goto out;
 		check_stop(g, o);
-		if (show(g, o, false) < 0 || (i + 1 < most && !o->stopped && tc_decode_run(&d, &id, 1, err) < 0))
+		next = (struct tc_append){ .s = &seq, .ids = o->ids + o->n - 1, .count = 1 };
+		if (show(g, o, false) < 0 || (i + 1 < most && !o->stopped && tc_decode_run(&d, &next, 1, err) < 0))
 			goto out;
 	}
 	o->seconds = tc_now() - t0;
@@ -440,6 +444,7 @@ out:
 	tc_sampler_close(&sampler);
 	if (d.m)
 		tc_decode_close(&d);
+	tc_sequence_close(&seq);
 	return r;
 }
 

@@ -83,16 +83,10 @@ struct head {
 	float cap;
 };
 
-static size_t
-head_scratch(const struct tc_config *c, size_t rows)
-{
-	return tc_max(rows, c->heads / c->kv_heads) * (TC_KEY_TILE + c->head_dim + 2);
-}
-
 size_t
 tc_attend_scratch(const struct tc_config *c, size_t rows)
 {
-	return c->kv_heads * head_scratch(c, rows);
+	return tc_max(rows, c->heads / c->kv_heads) * (TC_KEY_TILE + c->head_dim + 2);
 }
 
 static size_t
@@ -171,54 +165,39 @@ attend_head(const struct head *h, const float *q, float *out, struct tc_softmax 
 	}
 }
 
-struct attend {
-	const struct tc_kv *kv;
-	const struct tc_config *c;
-	size_t window, pos0, rows;
-	const float *q;
-	float *out;
-	struct tc_softmax *softmax;
-	float *scratch;
-	size_t each;                        /* floats of scratch from one KV head's to the next's */
-};
-
-/* One KV head. */
-static void
-attend_shared(void *ctx, size_t i, int worker)
+void
+tc_attend_head(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, size_t kv_head,
+    const float *q, float *out, struct tc_softmax *softmax, float *scratch)
 {
-	const struct attend *a = ctx;
-	const struct tc_config *c = a->c;
-	size_t hd = c->head_dim, shared = c->heads / c->kv_heads;
+	size_t hd = c->head_dim, shared = c->heads / c->kv_heads, first = kv_head * shared;
 	struct head h = {
-		.k = a->kv->k + i * a->kv->k_stride,
-		.v = a->kv->v + i * a->kv->v_stride,
+		.k = kv->k + kv_head * kv->k_stride,
+		.v = kv->v + kv_head * kv->v_stride,
 		.head_dim = hd,
-		.capacity = a->kv->capacity,
-		.rows = a->rows == 1 ? shared : a->rows,
-		.pos0 = a->pos0,
-		.step = a->rows > 1,
-		.stride = a->rows == 1 ? hd : c->heads * hd,
-		.window = a->window,
+		.capacity = kv->capacity,
+		.rows = rows == 1 ? shared : rows,
+		.pos0 = pos0,
+		.step = rows > 1,
+		.stride = rows == 1 ? hd : c->heads * hd,
+		.window = window,
 		.cap = (float)c->attn_cap,
-		.scores = a->scratch + i * a->each,
+		.scores = scratch,
 	};
 
-	(void)worker;
+	assert(pos0 + rows <= kv->capacity);
 	h.sums = h.scores + h.rows * TC_KEY_TILE;
 	h.max = h.sums + h.rows * hd;
 	h.total = h.max + h.rows;
-	for (size_t j = i * shared; j < (i + 1) * shared; j += a->rows == 1 ? shared : 1)
-		attend_head(&h, a->q + j * hd, a->out + j * hd, a->softmax ? a->softmax + j : NULL);
+	for (size_t j = first; j < first + shared; j += rows == 1 ? shared : 1)
+		attend_head(&h, q + j * hd, out + j * hd, softmax ? softmax + j : NULL);
 }
 
 void
 tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows,
-    const float *q, float *out, struct tc_softmax *softmax, float *scratch, struct tc_pool *pool)
+    const float *q, float *out, struct tc_softmax *softmax, float *scratch)
 {
-	struct attend a = { kv, c, window, pos0, rows, q, out, softmax, scratch, pool ? head_scratch(c, rows) : 0 };
-
-	assert(pos0 + rows <= kv->capacity);
-	tc_pool_run(pool, c->kv_heads, attend_shared, &a);
+	for (size_t i = 0; i < c->kv_heads; i++)
+		tc_attend_head(kv, c, window, pos0, rows, i, q, out, softmax, scratch);
 }
 
 /* ---- gradient ---- */
