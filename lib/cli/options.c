@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/thread.h"
+#include "cli/prompts.h"
 
 #define WINDOWS_MAX 0x1p40  /* no text has more */
 #define SEQLEN_MAX 0x1p24
@@ -33,6 +34,16 @@ static const struct {
 	enum tc_common_group group;
 	struct tc_option option;
 } common_rows[] = {
+	{ TC_COMMON_PROMPT, { .name = "prompt", .type = TC_OPT_TEXT, .offset = AT(prompt), .arg = "TEXT",
+	    .help = "what the text begins with (default \"" TC_DEFAULT_PROMPT "\")" } },
+	{ TC_COMMON_PROMPT, { .name = "prompts", .type = TC_OPT_TEXT, .offset = AT(prompts), .arg = "FILE", .role = TC_OPT_FREE,
+	    .help = "many prompts: one a line, or JSON lines with a \"prompt\" each" } },
+	{ TC_COMMON_PROMPT, { .name = "ids", .type = TC_OPT_TEXT, .offset = AT(ids), .arg = "FILE", .role = TC_OPT_FREE,
+	    .help = "prompts as token ids: JSON, one array each" } },
+	{ TC_COMMON_PROMPT, { .name = "chat", .type = TC_OPT_FLAG, .offset = AT(chat),
+	    .help = "a prompt is a user's turn: written as the model's chat template says" } },
+	{ TC_COMMON_PROMPT, { .name = "system", .type = TC_OPT_TEXT, .offset = AT(system), .arg = "TEXT",
+	    .help = "with --chat: the system's turn (default: the template's own)" } },
 	{ TC_COMMON_TEXT, { .name = "text", .type = TC_OPT_TEXT, .offset = AT(text), .arg = "FILE", .role = TC_OPT_FREE,
 	    .help = "read text from FILE" } },
 	{ TC_COMMON_TEXT, { .name = "ids", .type = TC_OPT_TEXT, .offset = AT(ids), .arg = "FILE", .role = TC_OPT_FREE,
