@@ -41,7 +41,7 @@ void tc_sequence_crop(struct tc_sequence *s, size_t n);
 /* Rows that go through the model at once: many in tiles that the threads
  * share out, few ones together with all threads at every product. */
 #define TC_DECODE_ROWS 512
-#define TC_DECODE_FEW 8
+#define TC_DECODE_FEW 16
 
 /* What goes into a sequence, and what comes of it. */
 struct tc_append {
