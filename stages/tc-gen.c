@@ -14,23 +14,11 @@
 
 struct args {
 	struct tc_common common;
-	int64_t tokens, top_k;
-	double temp, top_p, repeat_penalty;
 	struct tc_list stop;
 };
 
 #define FIELD(f) offsetof(struct args, f)
 static const struct tc_option options[] = {
-	{ .name = "tokens", .letter = 'n', .type = TC_OPT_COUNT, .offset = FIELD(tokens), .arg = "N", .min = 1, .max = 1 << 24,
-	  .help = "tokens to generate at most (default 64)" },
-	{ .name = "temp", .type = TC_OPT_REAL, .offset = FIELD(temp), .arg = "T", .min = 0, .max = 100,
-	  .help = "temperature; 0 takes the most likely token (default 0)" },
-	{ .name = "top-k", .type = TC_OPT_COUNT, .offset = FIELD(top_k), .arg = "K", .min = 0, .max = 1 << 24,
-	  .help = "sample from the K most likely tokens; 0: all (default 0)" },
-	{ .name = "top-p", .type = TC_OPT_REAL, .offset = FIELD(top_p), .arg = "P", .min = 0, .max = 1,
-	  .help = "sample from the fewest tokens that have probability P together (default 1)" },
-	{ .name = "repeat-penalty", .type = TC_OPT_REAL, .offset = FIELD(repeat_penalty), .arg = "R", .min = 0.01, .max = 100,
-	  .help = "divide the logits of tokens seen, if positive, else multiply (default 1)" },
 	{ .name = "stop", .type = TC_OPT_LIST, .offset = FIELD(stop), .arg = "TEXT",
 	  .help = "end when this text appears; may be given several times" },
 	{ .type = TC_OPT_END }
@@ -136,8 +124,8 @@ generate(struct gen *g, const struct tc_prompt *p, uint64_t seed, struct output 
 {
 	const struct args *a = g->a;
 	struct tc_err *err = &g->cli->err;
-	struct tc_sampling s = { a->temp, (size_t)a->top_k, a->top_p, a->repeat_penalty };
-	size_t most = tc_min((size_t)a->tokens, g->talk.model.config.positions - tc_min(p->n, g->talk.model.config.positions));
+	struct tc_sampling s = tc_cli_sampling(&a->common);
+	size_t most = tc_min((size_t)a->common.tokens, g->talk.model.config.positions - tc_min(p->n, g->talk.model.config.positions));
 	struct tc_sampler sampler = {0};
 	struct tc_sequence seq = {0};
 	struct tc_decode d = {0};
@@ -267,7 +255,7 @@ run(struct gen *g)
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults, .tokens = 64, .top_p = 1, .repeat_penalty = 1 };
+	struct args a = { .common = tc_common_defaults };
 	struct tc_cli cli;
 	struct gen g = { .a = &a, .cli = &cli };
 

@@ -208,3 +208,9 @@ tc_prompts_free(struct tc_prompts *p)
 	free(p->prompt);
 	*p = (struct tc_prompts){0};
 }
+
+struct tc_sampling
+tc_cli_sampling(const struct tc_common *o)
+{
+	return (struct tc_sampling){ o->temp, (size_t)o->top_k, o->top_p, o->repeat_penalty };
+}

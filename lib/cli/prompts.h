@@ -1,10 +1,11 @@
-/* prompts.h - what a stage generates from: --prompt, --prompts, --ids, --chat
- * and --system (TC_COMMON_PROMPT). */
+/* prompts.h - what a stage generates from, --prompt, --prompts, --ids, --chat
+ * and --system, and how (TC_COMMON_PROMPT). */
 #ifndef TC_CLI_PROMPTS_H
 #define TC_CLI_PROMPTS_H
 
 #include "cli/cli.h"
 #include "cli/talk.h"
+#include "model/sample.h"
 
 #define TC_DEFAULT_PROMPT "SQLite is a C library that"
 
@@ -25,5 +26,7 @@ struct tc_prompts {
  * prompt.  *p needs tc_prompts_free() in any case. */
 int tc_prompts_read(struct tc_prompts *p, struct tc_cli *cli, const struct tc_talk *talk) TC_MUST_CHECK;
 void tc_prompts_free(struct tc_prompts *p);
+
+struct tc_sampling tc_cli_sampling(const struct tc_common *o);
 
 #endif

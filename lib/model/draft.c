@@ -49,9 +49,10 @@ tc_draft_close(struct tc_draft *d)
 }
 
 void
-tc_draft_begin(struct tc_draft *d, uint64_t seed)
+tc_draft_begin(struct tc_draft *d, size_t prompt, uint64_t seed)
 {
 	tc_rng_seed(&d->sampler.rng, seed);
+	d->s.length = prompt; /* not how much may come */
 	if (d->model)
 		tc_sequence_crop(&d->s, 0);
 }
@@ -123,7 +124,6 @@ guess(struct tc_draft *d, uint32_t *ids, size_t n, size_t k, struct tc_guesses *
 	size_t vocab = d->model->config.vocab;
 	struct tc_append a;
 
-	d->s.length = n; /* not how much may come */
 	for (; g->n < k; g->n++) {
 		if (catch_up(d, ids, n + g->n, &a, err) < 0)
 			return -1;

@@ -35,8 +35,8 @@ int tc_draft_open(struct tc_draft *d, const struct tc_model *model, const struct
  * (Saxena, 2023).  It needs no closing. */
 void tc_draft_lookup(struct tc_draft *d);
 void tc_draft_close(struct tc_draft *d);
-/* Begins another text, drawing from this seed on. */
-void tc_draft_begin(struct tc_draft *d, uint64_t seed);
+/* Begins another text, that of a prompt of so many tokens, drawing from this seed on. */
+void tc_draft_begin(struct tc_draft *d, size_t prompt, uint64_t seed);
 
 /* Up to k <= TC_GUESSES_MAX tokens after ids[0..n), n > 0, for which ids has room.
  * Any text may follow any other; what they share at the beginning is not run

@@ -12,6 +12,7 @@ tc_speculate_begin(struct tc_speculation *p, uint32_t *ids, size_t *n, struct tc
 	struct tc_append a = { .s = p->s, .ids = ids, .count = *n };
 
 	tc_sequence_crop(p->s, 0);
+	p->s->length = *n; /* not how much may come */
 	if (tc_decode_run(p->decode, &a, 1, err) < 0)
 		return -1;
 	ids[*n] = tc_sample(p->sampler, a.logits, ids, *n);
