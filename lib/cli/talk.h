@@ -15,6 +15,7 @@ struct tc_talk {
 	struct tc_tokenizer *tokenizer;  /* NULL: the model has none */
 	uint64_t tokenizer_hash;         /* XXH3 of its file; 0: none */
 	char *template;                  /* of chats, as Jinja; NULL: none */
+	char *bos_token, *eos_token;     /* that it speaks of; NULL: not said */
 	uint32_t eos[TC_TALK_EOS_MAX];   /* of config.json and generation_config.json */
 	size_t neos;
 	/* Set by the caller: also sees the records that the model takes. */
