@@ -90,8 +90,10 @@ tc_decode_open(struct tc_decode *d, const struct tc_model *m, size_t capacity, s
 		tc_fail(err, TC_USAGE, "%zu positions are wanted, the model has %zu", capacity, c->positions);
 		return -1;
 	}
+	if (tc_kv_check(&m->kv, c, err) < 0)
+		return -1;
 	d->kv = tc_zalloc(c->layers, sizeof(*d->kv), err);
-	d->rows = tc_min(capacity, TC_DECODE_ROWS);
+	d->rows = tc_min(capacity, m->kv.channel ? TC_KV_AT_ONCE : TC_DECODE_ROWS);
 	d->hidden = tc_alloc(d->rows, c->width * sizeof(float), err);
 	d->q = tc_alloc(d->rows, c->heads * c->head_dim * sizeof(float), err);
 	d->scratch = tc_zalloc((size_t)tc_pool_threads(m->pool), sizeof(*d->scratch), err);
@@ -100,7 +102,7 @@ tc_decode_open(struct tc_decode *d, const struct tc_model *m, size_t capacity, s
 	if (!d->kv || !d->hidden || !d->q || !d->scratch || !d->last || !d->logits)
 		goto fail;
 	for (size_t i = 0; i < c->layers; i++)
-		if (tc_kv_alloc(&d->kv[i], c, capacity, err) < 0)
+		if (tc_kv_alloc(&d->kv[i], c, &m->kv, capacity, TC_KV_AT_ONCE, err) < 0)
 			goto fail;
 	for (int i = 0; i < tc_pool_threads(m->pool); i++)
 		if (tc_scratch_alloc(&d->scratch[i], c, i == 0 ? m->pool : NULL, err) < 0)
@@ -171,6 +173,7 @@ run_tiles(struct pass *p)
 	p->tile_rows = p->d->m->int8 && p->d->m->int8->batch ? TC_TILE_ROWS : (p->rows + n - 1) / n;
 	n = (p->rows + p->tile_rows - 1) / p->tile_rows;
 	tc_pool_run(pool, n, tile_qkv, p);
+	tc_kv_settle(&p->d->kv[p->block], &p->d->m->config, p->d->n, p->rows);
 	tc_pool_run(pool, n, tile_rest, p);
 }
 
@@ -184,6 +187,7 @@ run_together(struct pass *p)
 
 	tc_block_qkv(b, &m->config, &d->rope, d->length, d->n, p->rows, d->hidden, d->q, &d->kv[p->block], d->scratch, NULL,
 	    m->pool);
+	tc_kv_settle(&d->kv[p->block], &m->config, d->n, p->rows);
 	tc_block_rest(b, &m->config, d->n, p->rows, d->hidden, d->q, &d->kv[p->block], d->scratch, NULL, m->pool);
 }
 
