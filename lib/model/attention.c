@@ -36,18 +36,12 @@ heads_together(const struct tc_config *c, size_t rows)
 	return rows * shared <= ROWS_TOGETHER ? shared : 1;
 }
 
-static size_t
-head_scratch(const struct tc_config *c, size_t rows)
+size_t
+tc_attend_scratch(const struct tc_config *c, size_t rows)
 {
 	size_t most = tc_max(tc_max(rows, ROWS_TOGETHER), c->heads / c->kv_heads);
 
 	return most * (TC_KV_TILE + 3 * c->head_dim + 2);
-}
-
-size_t
-tc_attend_scratch(const struct tc_config *c, size_t rows)
-{
-	return c->kv_heads * head_scratch(c, rows);
 }
 
 static size_t
@@ -173,45 +167,30 @@ attend_head(const struct head *h, const float *q, float *out, struct tc_softmax 
 	}
 }
 
-struct attend {
-	const struct tc_kv *kv;
-	const struct tc_config *c;
-	size_t window, pos0, rows;
-	const float *q;
-	float *out;
-	struct tc_softmax *softmax;
-	float *scratch;
-	size_t each;                        /* floats of scratch from one KV head's to the next's */
-};
-
-/* One KV head. */
-static void
-attend_shared(void *ctx, size_t i, int worker)
+void
+tc_attend_head(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, size_t kv_head,
+    const float *q, float *out, struct tc_softmax *softmax, float *scratch)
 {
-	const struct attend *a = ctx;
-	const struct tc_config *c = a->c;
-	size_t hd = c->head_dim, shared = c->heads / c->kv_heads, each = heads_together(c, a->rows), rows = a->rows * each;
-	struct head h = { .kv = a->kv, .c = c, .kv_head = i, .each = each, .rows = rows, .pos0 = a->pos0, .window = a->window,
-		.q = a->scratch + i * a->each };
+	size_t hd = c->head_dim, shared = c->heads / c->kv_heads, first = kv_head * shared;
+	size_t each = heads_together(c, rows), n = rows * each;
+	struct head h = { .kv = kv, .c = c, .kv_head = kv_head, .each = each, .rows = n, .pos0 = pos0, .window = window, .q = scratch };
 
-	(void)worker;
-	h.folded = h.q + rows * hd;
-	h.sums = h.folded + rows * hd;
-	h.scores = h.sums + rows * hd;
-	h.max = h.scores + rows * TC_KV_TILE;
-	h.total = h.max + rows;
-	for (size_t j = i * shared; j < (i + 1) * shared; j += each)
-		attend_head(&h, a->q + j * hd, a->out + j * hd, a->softmax ? a->softmax + j : NULL);
+	assert(pos0 + rows <= kv->capacity);
+	h.folded = h.q + n * hd;
+	h.sums = h.folded + n * hd;
+	h.scores = h.sums + n * hd;
+	h.max = h.scores + n * TC_KV_TILE;
+	h.total = h.max + n;
+	for (size_t j = first; j < first + shared; j += each)
+		attend_head(&h, q + j * hd, out + j * hd, softmax ? softmax + j : NULL);
 }
 
 void
 tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows,
-    const float *q, float *out, struct tc_softmax *softmax, float *scratch, struct tc_pool *pool)
+    const float *q, float *out, struct tc_softmax *softmax, float *scratch)
 {
-	struct attend a = { kv, c, window, pos0, rows, q, out, softmax, scratch, pool ? head_scratch(c, rows) : 0 };
-
-	assert(pos0 + rows <= kv->capacity);
-	tc_pool_run(pool, c->kv_heads, attend_shared, &a);
+	for (size_t i = 0; i < c->kv_heads; i++)
+		tc_attend_head(kv, c, window, pos0, rows, i, q, out, softmax, scratch);
 }
 
 /* ---- gradient ---- */

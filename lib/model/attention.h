@@ -9,22 +9,22 @@
 #include <stddef.h>
 
 #include "base/err.h"
-#include "base/thread.h"
 #include "model/config.h"
 #include "model/kv.h"
 
-/* Floats of scratch that tc_attend needs for rows queries, a pool or not. */
+/* Floats of scratch that tc_attend needs for rows queries. */
 size_t tc_attend_scratch(const struct tc_config *c, size_t rows);
 
 /* out[rows][heads * head_dim]: query row r, at position pos0 + r, over keys
  * 0 .. pos0 + r, or the last `window` of them (0: all).  q is [rows][heads *
  * head_dim], turned by rope and scaled; scores are capped as c says.  softmax: NULL,
- * or [rows][heads] of what tc_attend_gradient() asks for.  A pool splits the KV
- * heads; without one the caller's thread does it all. */
+ * or [rows][heads] of what tc_attend_gradient() asks for. */
 struct tc_softmax {
 	float max, inverse; /* the largest score, and 1 / the sum of exp(score - max) */
 };
-void tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, const float *q, float *out, struct tc_softmax *softmax, float *scratch, struct tc_pool *pool);
+void tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, const float *q, float *out, struct tc_softmax *softmax, float *scratch);
+/* Of it, the query heads that share one KV head. */
+void tc_attend_head(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, size_t kv_head, const float *q, float *out, struct tc_softmax *softmax, float *scratch);
 
 /* The gradient of a whole sequence's attention, one KV head and the query heads
  * that share it; Dao (2023), "FlashAttention-2", algorithm 2: the scores are

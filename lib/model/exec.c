@@ -186,9 +186,11 @@ tile_qkv(void *ctx, size_t i, int worker)
 	struct tc_exec *e = p->e;
 	const struct tc_tile *t = &e->tile[i];
 	struct tc_sites sites = tile_sites(p, t);
+	struct tc_span span = tc_tile_span(t, e->kv);
+	struct tc_spans spans = { &span, 1, t->rows };
 
-	tc_block_qkv(p->b, e->config, &e->rope, t->length, t->pos0, t->rows, e->hidden + t->token * e->config->width,
-	    e->q + t->row * e->config->heads * e->config->head_dim, &e->kv[t->seq], &e->scratch[worker], &sites, NULL);
+	tc_block_qkv(p->b, e->config, &e->rope, &spans, e->hidden + t->token * e->config->width,
+	    e->q + t->row * e->config->heads * e->config->head_dim, &e->scratch[worker], &sites, NULL);
 }
 
 static void
@@ -207,14 +209,16 @@ tile_rest(void *ctx, size_t i, int worker)
 	struct tc_exec *e = p->e;
 	const struct tc_tile *t = &e->tile[i];
 	struct tc_sites sites = tile_sites(p, t);
+	struct tc_span span = tc_tile_span(t, e->kv);
+	struct tc_spans spans = { &span, 1, t->rows };
 	size_t width = e->config->width;
 	float *hidden = e->hidden + t->token * width;
 
 	sites.open = p->looks;
 	if (p->looks)
 		hidden = memcpy(e->copy + (size_t)worker * TC_TILE_ROWS * width, hidden, t->rows * width * sizeof(*hidden));
-	tc_block_rest(p->b, e->config, t->pos0, t->rows, hidden,
-	    e->q + t->row * e->config->heads * e->config->head_dim, &e->kv[t->seq], &e->scratch[worker], &sites, NULL);
+	tc_block_rest(p->b, e->config, &spans, hidden,
+	    e->q + t->row * e->config->heads * e->config->head_dim, &e->scratch[worker], &sites, NULL);
 }
 
 static void

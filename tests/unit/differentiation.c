@@ -277,7 +277,7 @@ attend(const struct attention *a, double *const in[INPUTS], struct attended *to)
 		exit(1);
 	tc_kv_store(&to->kv, &a->c, 0, a->rows, to->in[K], to->in[V]);
 	tc_kv_store(&to->swapped, &a->c, 0, a->rows, to->in[V], to->in[K]);
-	tc_attend(&to->kv, &a->c, a->window, 0, a->rows, to->in[Q], to->out, to->softmax, scratch, NULL);
+	tc_attend(&to->kv, &a->c, a->window, 0, a->rows, to->in[Q], to->out, to->softmax, scratch);
 	free(scratch);
 }
 

@@ -349,10 +349,10 @@ test_attend(const char *kind, size_t head_dim)
 		exit(1);
 	tc_kv_store(&kv, &c, 0, POSITIONS, k, v);
 	for (size_t p = 0; p < POSITIONS; p++)
-		tc_attend(&kv, &c, 0, p, 1, q + p * dq, one + p * dq, NULL, scratch, NULL);
+		tc_attend(&kv, &c, 0, p, 1, q + p * dq, one + p * dq, NULL, scratch);
 	for (size_t rows = 1; rows <= POSITIONS; rows += rows < 8 ? 1 : 23) {
 		for (size_t p = 0; p < POSITIONS; p += rows)
-			tc_attend(&kv, &c, 0, p, tc_min(rows, POSITIONS - p), q + p * dq, many + p * dq, NULL, scratch, NULL);
+			tc_attend(&kv, &c, 0, p, tc_min(rows, POSITIONS - p), q + p * dq, many + p * dq, NULL, scratch);
 		right &= !memcmp(one, many, POSITIONS * dq * sizeof(*one));
 	}
 	ok(right, "%s, head_dim %zu: attention of one query and of many, the same bits", kind, head_dim);
@@ -360,7 +360,7 @@ test_attend(const char *kind, size_t head_dim)
 	/* As decoding does: a larger cache that holds no later keys yet. */
 	for (size_t p = 0; p < POSITIONS; p++) {
 		tc_kv_store(&grown, &c, p, 1, k + p * dkv, v + p * dkv);
-		tc_attend(&grown, &c, 0, p, 1, q + p * dq, many + p * dq, NULL, scratch, NULL);
+		tc_attend(&grown, &c, 0, p, 1, q + p * dq, many + p * dq, NULL, scratch);
 	}
 	cached = !memcmp(one, many, POSITIONS * dq * sizeof(*one));
 	ok(cached, "%s, head_dim %zu: and with a cache that grows", kind, head_dim);

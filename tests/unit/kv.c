@@ -355,16 +355,16 @@ store(const struct attention *a, struct tc_kv *kv, size_t pos, size_t n, size_t 
 }
 
 static void
-attend(const struct attention *a, const struct tc_kv *kv, size_t pos, size_t n, float *out, struct tc_pool *pool)
+attend(const struct attention *a, const struct tc_kv *kv, size_t pos, size_t n, float *out)
 {
-	tc_attend(kv, &a->shape->c, a->shape->window, pos, n, a->q + pos * q_dim(a), out + pos * q_dim(a), NULL, a->scratch, pool);
+	tc_attend(kv, &a->shape->c, a->shape->window, pos, n, a->q + pos * q_dim(a), out + pos * q_dim(a), NULL, a->scratch);
 }
 
 /* All positions: `at_once` stored and then answered by tiles of `rows`, as the
  * executor does (at_once WHOLE) and decoding.  crop: after each time as many more are
  * stored that are not the sequence's. */
 static float *
-run(const struct attention *a, size_t at_once, size_t rows, size_t crop, struct tc_pool *pool)
+run(const struct attention *a, size_t at_once, size_t rows, size_t crop)
 {
 	const struct tc_config *c = &a->shape->c;
 	float *out = need(calloc(POSITIONS * q_dim(a), sizeof(float)));
@@ -378,7 +378,7 @@ run(const struct attention *a, size_t at_once, size_t rows, size_t crop, struct 
 		store(a, &kv, pos, n, pos);
 		tc_kv_settle(&kv, c, pos, n);
 		for (size_t r = 0; r < n; r += rows)
-			attend(a, &kv, pos + r, tc_min(rows, n - r), out, pool);
+			attend(a, &kv, pos + r, tc_min(rows, n - r), out);
 		if (crop > 0 && pos + n + crop <= POSITIONS) {
 			store(a, &kv, pos + n, crop, 0);
 			tc_kv_settle(&kv, c, pos + n, crop);
@@ -401,26 +401,20 @@ static void
 test_attention(const struct shape *s, const char *name)
 {
 	struct attention a;
-	struct tc_pool *pool = NULL;
 	float *want;
 	bool parts;
 
-	if (tc_pool_open(&pool, 3, &err) < 0)
-		exit(1);
 	attention_make(&a, s, name);
-	want = run(&a, WHOLE, 96, 0, NULL);
-	ok(same_as(&a, want, run(&a, 1, 1, 0, NULL)), "%s, %s, %s: one position at a time has the bits of all at once",
+	want = run(&a, WHOLE, 96, 0);
+	ok(same_as(&a, want, run(&a, 1, 1, 0)), "%s, %s, %s: one position at a time has the bits of all at once",
 	    tc_kernels_name(), name, s->what);
-	parts = same_as(&a, want, run(&a, TC_KV_AT_ONCE, 96, 0, NULL)) && same_as(&a, want, run(&a, 5, 5, 0, NULL)) &&
-	    same_as(&a, want, run(&a, 97, 50, 0, NULL)) && same_as(&a, want, run(&a, WHOLE, 11, 0, NULL));
+	parts = same_as(&a, want, run(&a, TC_KV_AT_ONCE, 96, 0)) && same_as(&a, want, run(&a, 5, 5, 0)) &&
+	    same_as(&a, want, run(&a, 97, 50, 0)) && same_as(&a, want, run(&a, WHOLE, 11, 0));
 	ok(parts, "%s, %s, %s: and parts", tc_kernels_name(), name, s->what);
-	ok(same_as(&a, want, run(&a, 1, 1, 0, pool)) && same_as(&a, want, run(&a, WHOLE, 96, 0, pool)), "%s, %s, %s: and threads",
-	    tc_kernels_name(), name, s->what);
-	ok(same_as(&a, want, run(&a, 3, 3, 16, NULL)) && same_as(&a, want, run(&a, 1, 1, TC_KV_CROP, NULL)),
+	ok(same_as(&a, want, run(&a, 3, 3, 16)) && same_as(&a, want, run(&a, 1, 1, TC_KV_CROP)),
 	    "%s, %s, %s: what is forgotten leaves nothing", tc_kernels_name(), name, s->what);
 	free(want);
 	attention_free(&a);
-	tc_pool_close(pool);
 }
 
 /* ---- what formats do to numbers ---- */
@@ -433,7 +427,7 @@ error_of(struct attention *a, const char *name, const float *exact)
 	double error = 0, size = 0;
 
 	a->o = named(name);
-	got = run(a, WHOLE, 96, 0, NULL);
+	got = run(a, WHOLE, 96, 0);
 	for (size_t i = 0; i < POSITIONS * q_dim(a); i++) {
 		error += ((double)got[i] - (double)exact[i]) * ((double)got[i] - (double)exact[i]);
 		size += (double)exact[i] * (double)exact[i];
@@ -452,7 +446,7 @@ test_errors(void)
 	float *exact;
 
 	attention_make(&a, &s, "f32");
-	exact = run(&a, WHOLE, 96, 0, NULL);
+	exact = run(&a, WHOLE, 96, 0);
 	for (size_t i = 0; i < NAMES; i++) {
 		double e = error_of(&a, names[i], exact);
 
@@ -468,7 +462,7 @@ test_errors(void)
 	for (size_t i = 0; i < POSITIONS * q_dim(&a); i++)
 		a.q[i] /= 4;
 	a.o = named("f32");
-	exact = run(&a, WHOLE, 96, 0, NULL);
+	exact = run(&a, WHOLE, 96, 0);
 	plain = error_of(&a, "int4", exact);
 	channel = error_of(&a, "int4-channel", exact);
 	rotated = error_of(&a, "int4-rotated", exact);
@@ -536,7 +530,7 @@ test_not_finite(const char *name)
 		(what % 2 ? k : v)[3] = bad;
 		tc_kv_store(&kv, &c, 0, 1, k, v);
 		tc_kv_settle(&kv, &c, 0, 1);
-		tc_attend(&kv, &c, 0, 0, 1, q, out, NULL, scratch, NULL);
+		tc_attend(&kv, &c, 0, 0, 1, q, out, NULL, scratch);
 		for (int i = 0; i < 32; i++)
 			finite &= isfinite(out[i]);
 		seen &= !finite;
@@ -590,6 +584,7 @@ test_model(const char *model, struct tc_kv_options kv, const char *name)
 	const size_t some[] = { 1, 7, TOKENS };
 	struct tc_exec_options o = { .spill.fd = -1, .kv = kv };
 	struct tc_source *s = NULL, *again = NULL;
+	struct tc_pool *pool = NULL;
 	struct tc_forward f = { .block.index = -1 };
 	struct tc_model m = {0};
 	struct tc_record rec;
@@ -600,27 +595,31 @@ test_model(const char *model, struct tc_kv_options kv, const char *name)
 	kv.recent = o.kv.recent = 0;     /* few positions: sooner codes */
 	for (size_t i = 0; i < TOKENS; i++)
 		ids[i] = (uint32_t)(tc_rng_next(&rng) % 320);
-	runs = tc_model_open(&s, fixture(model, ""), &err) == 0 && tc_forward_open(&f, &s->header, NULL, &err) == 0 &&
+	runs = tc_pool_open(&pool, 3, &err) == 0 && tc_model_open(&s, fixture(model, ""), &err) == 0 &&
+	    tc_forward_open(&f, &s->header, pool, &err) == 0 &&
 	    tc_forward_tokens(&f, 1, &length, ids, &o, &err) == 0;
 	while (runs && tc_source_next(s, &rec, &err) > 0)
 		if (rec.kind == TC_KIND_TENSOR || rec.kind == TC_KIND_REF)
 			runs = tc_forward_take(&f, &rec, false, &err) >= 0;
-	runs = runs && tc_model_open(&again, fixture(model, ""), &err) == 0 && tc_model_begin(&m, &again->header, NULL, &err) == 0;
+	runs = runs && tc_model_open(&again, fixture(model, ""), &err) == 0 && tc_model_begin(&m, &again->header, pool, &err) == 0;
 	m.kv = kv;
 	while (runs && tc_source_next(again, &rec, &err) > 0)
 		if (rec.kind == TC_KIND_TENSOR || rec.kind == TC_KIND_REF)
 			runs = tc_model_take(&m, &rec, false, &err) == 0;
 	runs = runs && tc_model_finish(&m, &err) == 0;
 	for (size_t k = 0; runs && k < sizeof(some) / sizeof(some[0]); k++) {
-		struct tc_decode d;
+		struct tc_sequence q = {0};
+		struct tc_decode d = {0};
 
-		runs = tc_decode_open(&d, &m, TOKENS, &err) == 0;
+		runs = tc_sequence_open(&q, &m, TOKENS, &err) == 0 && tc_decode_open(&d, &m, TOKENS, TOKENS, &err) == 0;
 		for (size_t i = 0, n; runs && i < TOKENS; i += n) {
 			n = tc_min(some[k], TOKENS - i);
-			runs = tc_decode_run(&d, ids + i, n, &err) == 0;
+			runs = tc_decode_run(&d, &(struct tc_append){ .s = &q, .ids = ids + i, .count = n }, 1, &err) == 0;
 			same &= runs && !memcmp(d.last, f.exec.hidden + (i + n - 1) * m.config.width, m.config.width * sizeof(float));
 		}
-		tc_decode_close(&d);
+		if (d.m)
+			tc_decode_close(&d);
+		tc_sequence_close(&q);
 	}
 	ok(runs && same, "%s, %s, %s: decoding by 1, 7 and all has the executor's bits", tc_kernels_name(), model, name);
 	if (!runs)
@@ -629,6 +628,7 @@ test_model(const char *model, struct tc_kv_options kv, const char *name)
 	tc_model_free(&m);
 	tc_source_close(s);
 	tc_source_close(again);
+	tc_pool_close(pool);
 }
 
 int
