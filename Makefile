@@ -27,7 +27,7 @@ LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 # These run once more with emulated tiles, as NAME-amx.
-EMULATED = kernel int8 linear arch forward gradients backward differentiation visitor fisher
+EMULATED = kernel kv int8 linear arch forward gradients backward differentiation visitor fisher
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%) $(EMULATED:%=$(BUILD)/unit/%-amx)
 ID_SRC := $(sort $(wildcard lib/*/*.[ch] stages/*.c))
 

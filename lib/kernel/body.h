@@ -318,6 +318,7 @@ GEMM(bf16)
 #endif
 
 #include "kernel/matmul.h"
+#include "kernel/kv.h"
 
 /* exp by reduction to |r| <= ln(2)/2 and a polynomial of degree 6, 1 + r +
  * r^2 p(r), with p fitted for the least relative error (3e-9 before
@@ -736,6 +737,9 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.matmul_int8 = matmul_int8,
 	.add_held = add_held,
 	.gemm = gemm_f32,
+	.kv_scores = kv_scores,
+	.kv_sums = kv_sums,
+	.kv_fold = kv_fold,
 	.rms_norm = rms_norm,
 	.layer_norm = layer_norm,
 	.silu_mul = silu_mul,

@@ -122,6 +122,24 @@ struct tc_held_out {
 	float x;
 };
 
+/* How the keys and values of a KV cache are held: tiles of TC_KV_TILE positions,
+ * numbers c of these formats; one of TC_KV_INT4 is a code without a sign, less 8.
+ *
+ * Keys are panels [TC_KV_TILE / nr][dim][nr]; of 4 bits [..][ceil(dim / 2)][nr] bytes,
+ * dimension 2i of a key in the lower bits of byte i, 2i + 1 in the upper.  Values
+ * are panels [ceil(dim / nr)][TC_KV_TILE][n], n = nr, in the last what is left; of
+ * 4 bits [..][TC_KV_TILE][ceil(n / 2)] bytes, number j in the lower bits of byte j,
+ * j + ceil(n / 2) in the upper.  So no byte is of two positions, nor filled up. */
+enum tc_kv_format { TC_KV_F32, TC_KV_BF16, TC_KV_F16, TC_KV_INT8, TC_KV_INT4, TC_KV_FORMATS };
+#define TC_KV_TILE 64 /* a multiple of every nr */
+
+/* Bytes of n numbers of one position. */
+static inline size_t
+tc_kv_row_bytes(enum tc_kv_format f, size_t n)
+{
+	return f == TC_KV_INT4 ? (n + 1) / 2 : f == TC_KV_INT8 ? n : f == TC_KV_F32 ? n * sizeof(float) : n * sizeof(uint16_t);
+}
+
 struct tc_kernels {
 	const char *name;
 	size_t nr;   /* outputs a panel holds; a multiple of 4, at most TC_NR_MAX */
@@ -178,6 +196,21 @@ struct tc_kernels {
 	 * come into the cache meanwhile. */
 	void (*gemm)(size_t rows, size_t n, size_t k, const float *x, size_t row_stride, size_t k_stride, const float *panel,
 	    float *y, size_t ldy, int accumulate, const float *ahead);
+
+	/* scores[r][t] = scale[t] sum over i of q[r][i] k[t][i], t < keys <=
+	 * TC_KV_TILE (and up to the next whole panel, what the tile holds there),
+	 * a row of scores every TC_KV_TILE; the sum as gemm() makes it, scale
+	 * (f16, or NULL) applied to it. */
+	void (*kv_scores)(enum tc_kv_format f, size_t rows, size_t dim, size_t keys, const float *q, size_t ldq,
+	    const void *tile, const uint16_t *scale, float *scores, int accumulate);
+	/* sums[r][i] += sum over t < keys of p[r][t] scale[t] v[t][i], as gemm()
+	 * accumulates it; p, a row every TC_KV_TILE, is multiplied by scale
+	 * first, and stays so. */
+	void (*kv_sums)(enum tc_kv_format f, size_t rows, size_t dim, size_t keys, float *p, const void *tile,
+	    const uint16_t *scale, float *sums, size_t lds);
+	/* For keys scale[i] (c + half) + min[i]: out = q scale, which is to meet
+	 * c; returns the sum of q (scale half + min). */
+	float (*kv_fold)(size_t dim, float half, const float *q, const uint16_t *scale, const uint16_t *min, float *out);
 
 	/* y = x / sqrt(mean(x^2) + eps) * w, n elements. */
 	void (*rms_norm)(size_t n, const float *x, const float *w, float eps, float *y);
