@@ -21,13 +21,13 @@ include config.mk
 BUILD ?= build
 BIN ?= bin
 
-STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-super tc-alloc tc-prune tc-quant tc-lowrank tc-ppl tc-gen tc-bench
+STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-super tc-alloc tc-prune tc-quant tc-lowrank tc-ppl tc-gen tc-spec tc-bench
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 # These run once more with emulated tiles, as NAME-amx.
-EMULATED = kernel int8 linear arch forward gradients backward differentiation visitor fisher
+EMULATED = kernel kv int8 linear arch forward gradients backward differentiation visitor fisher
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%) $(EMULATED:%=$(BUILD)/unit/%-amx)
 ID_SRC := $(sort $(wildcard lib/*/*.[ch] stages/*.c))
 

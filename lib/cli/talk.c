@@ -135,8 +135,10 @@ tc_talk_load(struct tc_talk *t, struct tc_cli *cli, struct tc_int8 *int8)
 	while ((got = tc_source_next(t->source, &r, err)) > 0) {
 		if (r.kind == TC_KIND_FILE && take_file(t, cli, &r) < 0)
 			return -1;
-		if ((r.kind == TC_KIND_TENSOR || r.kind == TC_KIND_REF) &&
-		    tc_model_take(&t->model, &r, t->source->mapped, err) < 0)
+		if (r.kind != TC_KIND_TENSOR && r.kind != TC_KIND_REF)
+			continue;
+		if (tc_model_take(&t->model, &r, t->source->mapped, err) < 0 ||
+		    (t->also && t->also(t->ctx, &r, t->source->mapped, err) < 0))
 			return -1;
 	}
 	return got < 0 ? -1 : tc_model_finish(&t->model, err);

@@ -186,7 +186,7 @@ attention_open(struct attention *a, struct tc_err *err)
 	a->q = tc_alloc(a->rows, dim * sizeof(float), err);
 	a->out = tc_alloc(TC_TILE_ROWS, dim * sizeof(float), err);
 	a->scratch = tc_alloc(tc_attend_scratch(a->c, TC_TILE_ROWS), sizeof(float), err);
-	if (!a->q || !a->out || !a->scratch || tc_kv_alloc(&a->kv, a->c, a->first + a->rows, err) < 0)
+	if (!a->q || !a->out || !a->scratch || tc_kv_alloc(&a->kv, a->c, &(struct tc_kv_options){0}, a->first + a->rows, 1, err) < 0)
 		return -1;
 	fill(a->q, a->rows * dim, &rng);
 	return fill_cache(a, &rng, err);

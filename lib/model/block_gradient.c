@@ -185,7 +185,7 @@ tc_block_rows_alloc(struct tc_block_rows *r, const struct tc_config *c, const st
 	if (!r->softmax || !r->norms || !r->swapped)
 		return -1;
 	for (; r->nswapped < most->sequences; r->nswapped++)
-		if (tc_kv_alloc(&r->swapped[r->nswapped], c, kv[r->nswapped].capacity, err) < 0)
+		if (tc_kv_alloc(&r->swapped[r->nswapped], c, &kv->o, kv[r->nswapped].capacity, kv[r->nswapped].capacity, err) < 0)
 			return -1;
 	return 0;
 }
@@ -283,7 +283,7 @@ tc_block_back_qkv(const struct tc_block_gradient *g, const struct tc_tile *t, co
 {
 	const struct tc_config *c = g->c;
 	struct tc_block_rows *r = g->rows;
-	const float *k = s->forward->kv, *v = k + t->rows * kv_dim(c);
+	float *k = s->forward->kv, *v = k + t->rows * kv_dim(c);
 	struct tc_sites sites = { .site = { [TC_SITE_ATTN_IN] = s->x } };
 	struct tc_span span = tc_tile_span(t, r->kv);
 	struct tc_spans spans = { &span, 1, t->rows };

@@ -88,11 +88,13 @@ tc_sequence_open(struct tc_sequence *s, const struct tc_model *m, size_t capacit
 	*s = (struct tc_sequence){ .capacity = capacity, .length = capacity };
 	if (capacity > c->positions)
 		return tc_fail(err, TC_USAGE, "%zu positions are wanted, the model has %zu", capacity, c->positions);
+	if (tc_kv_check(&m->kv, c, err) < 0)
+		return -1;
 	s->kv = tc_zalloc(c->layers, sizeof(*s->kv), err);
 	if (!s->kv)
 		return -1;
 	for (; s->layers < c->layers; s->layers++)
-		if (tc_kv_alloc(&s->kv[s->layers], c, capacity, err) < 0) {
+		if (tc_kv_alloc(&s->kv[s->layers], c, &m->kv, capacity, TC_KV_AT_ONCE, err) < 0) {
 			tc_sequence_close(s);
 			return -1;
 		}
@@ -111,7 +113,7 @@ tc_sequence_close(struct tc_sequence *s)
 void
 tc_sequence_crop(struct tc_sequence *s, size_t n)
 {
-	assert(n <= s->n);
+	assert(n <= s->n && (!s->kv->o.channel || n == 0 || s->n - n <= TC_KV_CROP));
 	s->n = n;
 }
 
@@ -210,6 +212,19 @@ tile_rest(void *ctx, size_t i, int worker)
 	    &d->scratch[worker], NULL, NULL);
 }
 
+/* What the rows stored, between the halves of a block. */
+static void
+settle(const struct pass *p)
+{
+	const struct tc_decode_row *row = p->d->row;
+
+	for (size_t i = 0, n; i < p->rows; i += n) {
+		for (n = 1; i + n < p->rows && row[i + n].s == row[i].s; )
+			n++;
+		tc_kv_settle(&row[i].s->kv[p->block], &p->d->m->config, row[i].pos, n);
+	}
+}
+
 /* As many tiles a thread, nearly equal, unless their rows share a scale. */
 static void
 run_tiles(struct pass *p)
@@ -221,6 +236,7 @@ run_tiles(struct pass *p)
 	p->tile_rows = p->d->m->int8 && p->d->m->int8->batch ? TC_TILE_ROWS : (p->rows + n - 1) / n;
 	n = (p->rows + p->tile_rows - 1) / p->tile_rows;
 	tc_pool_run(pool, n, tile_qkv, p);
+	settle(p);
 	tc_pool_run(pool, n, tile_rest, p);
 }
 
@@ -235,6 +251,7 @@ run_together(struct pass *p)
 	struct tc_spans spans = spans_of(p, 0, p->rows, span);
 
 	tc_block_qkv(b, &m->config, &d->rope, &spans, d->hidden, d->q, d->scratch, NULL, m->pool);
+	settle(p);
 	tc_block_rest(b, &m->config, &spans, d->hidden, d->q, d->scratch, NULL, m->pool);
 }
 
@@ -307,16 +324,20 @@ take_rows(struct tc_decode *d, const struct tc_append *a, size_t n, struct at *a
 	const struct tc_config *c = &d->m->config;
 	uint32_t ids[TC_DECODE_ROWS];
 	bool wanted[TC_DECODE_ROWS];
-	size_t rows = 0;
+	size_t rows = 0, began = at->k;
 
 	for (; rows < d->rows && at->i < n; rows++) {
 		const struct tc_append *p = &a[at->i];
 
+		if (p->s->kv->o.channel && at->k - began == TC_KV_AT_ONCE)
+			break;
 		d->row[rows] = (struct tc_decode_row){ p->s, p->s->n + at->k };
 		ids[rows] = p->ids[at->k++];
 		wanted[rows] = p->all || at->k == p->count;
-		if (at->k == p->count)
+		if (at->k == p->count) {
 			*at = (struct at){ at->i + 1, 0, at->out };
+			began = 0;
+		}
 	}
 	run_rows(d, ids, rows);
 	for (size_t r = 0; r < rows; r++)

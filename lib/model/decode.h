@@ -11,6 +11,7 @@ struct tc_model {
 	struct tc_config config;
 	struct tc_pool *pool;
 	struct tc_int8 *int8;       /* set by the caller before it takes tensors; NULL: f32 */
+	struct tc_kv_options kv;    /* of its sequences: set by the caller before it opens them */
 	struct tc_kept embed, pos;
 	struct tc_block *block;     /* [layers] */
 	struct tc_norm final_norm;
@@ -35,7 +36,7 @@ struct tc_sequence {
 /* Room for `capacity` positions: TC_USAGE above the model's. */
 int tc_sequence_open(struct tc_sequence *s, const struct tc_model *m, size_t capacity, struct tc_err *err) TC_MUST_CHECK;
 void tc_sequence_close(struct tc_sequence *s);
-/* Forgets all positions from n on. */
+/* Forgets all positions from n on, of a channel format at most TC_KV_CROP unless all. */
 void tc_sequence_crop(struct tc_sequence *s, size_t n);
 
 /* Rows that go through the model at once: many in tiles that the threads

@@ -334,6 +334,7 @@ test_attend(const char *kind, size_t head_dim)
 	float *q = malloc(POSITIONS * dq * sizeof(*q)), *k = malloc(POSITIONS * dkv * sizeof(*k)), *v = malloc(POSITIONS * dkv * sizeof(*v));
 	float *one = malloc(POSITIONS * dq * sizeof(*one)), *many = malloc(POSITIONS * dq * sizeof(*many));
 	float *scratch = malloc(tc_attend_scratch(&c, POSITIONS) * sizeof(*scratch));
+	const struct tc_kv_options f32 = {0};
 	struct tc_kv kv = {0}, grown = {0};
 	double most = 0;
 	int right = 1, cached = 1;
@@ -344,7 +345,7 @@ test_attend(const char *kind, size_t head_dim)
 		k[i] = (float)(2 * tc_rng_unit(&rng) - 1);
 		v[i] = (float)(2 * tc_rng_unit(&rng) - 1);
 	}
-	if (tc_kv_alloc(&kv, &c, POSITIONS, &err) < 0 || tc_kv_alloc(&grown, &c, 2 * POSITIONS, &err) < 0)
+	if (tc_kv_alloc(&kv, &c, &f32, POSITIONS, POSITIONS, &err) < 0 || tc_kv_alloc(&grown, &c, &f32, 2 * POSITIONS, 1, &err) < 0)
 		exit(1);
 	tc_kv_store(&kv, &c, 0, POSITIONS, k, v);
 	for (size_t p = 0; p < POSITIONS; p++)
