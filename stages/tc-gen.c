@@ -7,20 +7,27 @@
 #include "cli/compute.h"
 #include "cli/prompts.h"
 #include "metric/collapse.h"
-#include "model/sample.h"
+#include "model/generate.h"
 
+#define DEFAULT_BATCH 16
 #define REP_N 4
 #define DISTINCT_N 2
 
 struct args {
 	struct tc_common common;
 	struct tc_list stop;
+	int64_t batch;
+	bool no_cache;
 };
 
 #define FIELD(f) offsetof(struct args, f)
 static const struct tc_option options[] = {
 	{ .name = "stop", .type = TC_OPT_LIST, .offset = FIELD(stop), .arg = "TEXT",
 	  .help = "end when this text appears; may be given several times" },
+	{ .name = "batch", .type = TC_OPT_COUNT, .offset = FIELD(batch), .arg = "N", .role = TC_OPT_FREE, .min = 1, .max = 4096,
+	  .help = "generate from N prompts at once (default 16)" },
+	{ .name = "no-cache", .type = TC_OPT_FLAG, .offset = FIELD(no_cache), .role = TC_OPT_FREE,
+	  .help = "compute all of a text for every token: slow, the same tokens" },
 	{ .type = TC_OPT_END }
 };
 
@@ -34,12 +41,23 @@ static const struct tc_stage stage = {
 	.common_offset = offsetof(struct args, common),
 };
 
+/* What comes of a prompt: a text that grows. */
+struct output {
+	struct tc_buf text;  /* bytes of what was generated */
+	size_t printed;
+	bool begun, ended;   /* its prompt is printed; nothing more will come */
+	double seconds;
+};
+
 struct gen {
 	const struct args *a;
 	struct tc_cli *cli;
 	struct tc_talk talk;
 	struct tc_int8 how, *int8; /* of the products; NULL: f32 */
 	struct tc_prompts prompts;
+	struct tc_generated *generated; /* [prompts.n] */
+	struct output *output;          /* [prompts.n] */
+	size_t shown;                   /* prompts whose output is printed whole */
 };
 
 static int
@@ -51,31 +69,24 @@ load(struct gen *g)
 	return tc_cli_int8_say(g->cli, g->int8);
 }
 
-/* ---- generation ---- */
-
-/* A text that grows: what of it is printed, and where it ends. */
-struct output {
-	uint32_t *ids;       /* prompt, then what was generated */
-	size_t nprompt, n;
-	struct tc_buf text;  /* bytes of what was generated */
-	size_t printed;
-	bool stopped;
-	double seconds;
-};
+/* ---- text as it comes ---- */
 
 /* Cuts the text at the first stop string in it. */
-static void
-check_stop(const struct gen *g, struct output *o)
+static bool
+stopped(const struct gen *g, struct output *o)
 {
+	bool hit = false;
+
 	for (int i = 0; i < g->a->stop.n; i++) {
 		const char *s = g->a->stop.item[i];
-		unsigned char *hit = *s ? memmem(o->text.p, o->text.n, s, strlen(s)) : NULL;
+		unsigned char *at = *s ? memmem(o->text.p, o->text.n, s, strlen(s)) : NULL;
 
-		if (hit) {
-			o->text.n = (size_t)(hit - o->text.p);
-			o->stopped = true;
+		if (at) {
+			o->text.n = (size_t)(at - o->text.p);
+			hit = true;
 		}
 	}
+	return hit;
 }
 
 /* The end of the text that could be the beginning of a stop string. */
@@ -94,86 +105,59 @@ held_back(const struct gen *g, const struct output *o)
 	return most;
 }
 
-/* Whole characters as they come; at the end whatever is left, mended. */
-static int
-show(const struct gen *g, struct output *o, bool last)
+/* What comes before an output: a text to continue, or, where there are several
+ * conversations, the question.  The answer to one does not repeat it. */
+static void
+print_head(struct gen *g, size_t i)
 {
-	size_t end = o->text.n - (last ? 0 : held_back(g, o)), good;
-	struct tc_buf mended = {0};
-	int r;
+	const struct tc_prompt *p = &g->prompts.prompt[i];
 
-	if (g->a->common.json || end <= o->printed)
-		return 0;
-	if (!last) {
+	if (!g->output[i].begun && p->text) {
+		if (!p->chat)
+			fputs(p->text, stdout);
+		else if (g->prompts.n > 1)
+			printf("%s> %s\n", i > 0 ? "\n" : "", p->text);
+	}
+	g->output[i].begun = true;
+}
+
+/* Whole characters as they come. */
+static void
+print_part(struct gen *g, size_t i)
+{
+	struct output *o = &g->output[i];
+	size_t end = o->text.n - held_back(g, o), good;
+
+	print_head(g, i);
+	if (end > o->printed) {
 		if (!tc_utf8_check((const char *)o->text.p + o->printed, end - o->printed, &good))
 			end = o->printed + good;
 		fwrite(o->text.p + o->printed, 1, end - o->printed, stdout);
 		o->printed = end;
-		fflush(stdout);
-		return 0;
 	}
-	r = tc_utf8_lossy(o->text.p + o->printed, end - o->printed, &mended, &g->cli->err);
-	if (r == 0)
+	fflush(stdout);
+}
+
+/* Whatever is left, mended. */
+static int
+print_rest(struct gen *g, size_t i)
+{
+	struct output *o = &g->output[i];
+	struct tc_buf mended = {0};
+	int r = 0;
+
+	print_head(g, i);
+	if (o->text.n > o->printed)
+		r = tc_utf8_lossy(o->text.p + o->printed, o->text.n - o->printed, &mended, &g->cli->err);
+	if (r == 0) {
 		fwrite(mended.p, 1, mended.n, stdout);
+		putchar('\n');
+	}
 	tc_buf_free(&mended);
 	return r;
 }
 
-static int
-generate(struct gen *g, const struct tc_prompt *p, uint64_t seed, struct output *o)
-{
-	const struct args *a = g->a;
-	struct tc_err *err = &g->cli->err;
-	struct tc_sampling s = tc_cli_sampling(&a->common);
-	size_t most = tc_min((size_t)a->common.tokens, g->talk.model.config.positions - tc_min(p->n, g->talk.model.config.positions));
-	struct tc_sampler sampler = {0};
-	struct tc_sequence seq = {0};
-	struct tc_decode d = {0};
-	struct tc_append next = { .s = &seq, .ids = p->ids, .count = p->n };
-	double t0 = tc_now();
-	int r = -1;
-
-	if (most == 0)
-		return tc_fail(err, TC_DATA, "the prompt has %zu tokens, the model %zu positions", p->n, g->talk.model.config.positions);
-	*o = (struct output){ .nprompt = p->n, .n = p->n };
-	o->ids = tc_alloc(p->n + most, sizeof(*o->ids), err);
-	if (!o->ids || tc_sequence_open(&seq, &g->talk.model, p->n + most, err) < 0 ||
-	    tc_decode_open(&d, &g->talk.model, p->n + most, p->n, err) < 0 ||
-	    tc_sampler_open(&sampler, &s, seed, g->talk.model.config.vocab, err) < 0)
-		goto out;
-	seq.length = p->n; /* not how much may be generated */
-	if (tc_decode_run(&d, &next, 1, err) < 0)
-		goto out;
-	memcpy(o->ids, p->ids, p->n * sizeof(*o->ids));
-	for (size_t i = 0; i < most && !o->stopped; i++) {
-		uint32_t id = tc_sample(&sampler, next.logits, o->ids, o->n);
-
-		o->ids[o->n++] = id;
-		if (tc_talk_ends(&g->talk, id))
-			break;
-		if (g->talk.tokenizer && tc_tokenizer_decode(g->talk.tokenizer, &id, 1, p->chat, &o->text, err) < 0)
-			goto out;
-		check_stop(g, o);
-		next = (struct tc_append){ .s = &seq, .ids = o->ids + o->n - 1, .count = 1 };
-		if (show(g, o, false) < 0 || (i + 1 < most && !o->stopped && tc_decode_run(&d, &next, 1, err) < 0))
-			goto out;
-	}
-	o->seconds = tc_now() - t0;
-	r = show(g, o, true);
-out:
-	tc_sampler_close(&sampler);
-	if (d.m)
-		tc_decode_close(&d);
-	tc_sequence_close(&seq);
-	return r;
-}
-
-static void
-output_free(struct output *o)
-{
-	free(o->ids);
-	tc_buf_free(&o->text);
-}
+/* ---- figures ---- */
 
 static json_t *
 ids_json(const uint32_t *ids, size_t n)
@@ -186,11 +170,13 @@ ids_json(const uint32_t *ids, size_t n)
 }
 
 static int
-print_object(struct gen *g, const struct tc_prompt *p, const struct output *o)
+print_object(struct gen *g, size_t i)
 {
 	struct tc_err *err = &g->cli->err;
-	const uint32_t *ids = o->ids + o->nprompt;
-	size_t n = o->n - o->nprompt;
+	const struct tc_prompt *p = &g->prompts.prompt[i];
+	const struct output *o = &g->output[i];
+	const uint32_t *ids = g->generated[i].ids + p->n;
+	size_t n = g->generated[i].n - p->n;
 	struct tc_buf text = {0};
 	double rep, distinct;
 	json_t *j = NULL;
@@ -217,51 +203,98 @@ out:
 	return r;
 }
 
-static int
-answer(struct gen *g, size_t i)
-{
-	const struct tc_prompt *p = &g->prompts.prompt[i];
-	uint64_t seed = g->a->common.seed == TC_UNSET ? 0 : (uint64_t)g->a->common.seed;
-	struct output o = {0};
-	int r;
+/* ---- generation ---- */
 
-	if (!g->a->common.json) {
-		if (!g->talk.tokenizer)
-			return tc_fail(&g->cli->err, TC_DATA, "the model has no tokenizer.json: use --json");
-		/* An answer does not repeat its question. */
-		fputs(p->text && !p->chat ? p->text : "", stdout);
-		fflush(stdout);
+/* Prints, in the order of the prompts, whatever can be. */
+static int
+print_ready(struct gen *g)
+{
+	bool json = g->a->common.json;
+
+	for (; g->shown < g->prompts.n && g->output[g->shown].ended; g->shown++)
+		if ((json ? print_object(g, g->shown) : print_rest(g, g->shown)) < 0)
+			return -1;
+	if (g->shown < g->prompts.n && !json)
+		print_part(g, g->shown);
+	return 0;
+}
+
+/* Prompt i has a token more. */
+static int
+take_token(void *ctx, size_t i)
+{
+	struct gen *g = ctx;
+	const struct tc_generated *t = &g->generated[i];
+	struct output *o = &g->output[i];
+	uint32_t id = t->ids[t->n - 1];
+	int r = 0;
+
+	o->ended = t->n == t->nprompt + t->most || tc_talk_ends(&g->talk, id);
+	if (!tc_talk_ends(&g->talk, id) && g->talk.tokenizer) {
+		r = tc_tokenizer_decode(g->talk.tokenizer, &id, 1, g->prompts.prompt[i].chat, &o->text, &g->cli->err);
+		o->ended |= stopped(g, o);
 	}
-	r = generate(g, p, seed + i, &o);
-	if (r == 0 && g->a->common.json)
-		r = print_object(g, p, &o);
-	else if (r == 0)
-		putchar('\n');
-	output_free(&o);
-	return r;
+	o->seconds = tc_now() - t->began;
+	if (r == 0 && i == g->shown)
+		r = print_ready(g);
+	return r < 0 ? -1 : !o->ended;
+}
+
+static int
+generate(struct gen *g)
+{
+	const struct tc_common *o = &g->a->common;
+	uint64_t seed = o->seed == TC_UNSET ? 0 : (uint64_t)o->seed;
+	size_t positions = g->talk.model.config.positions, n = g->prompts.n;
+	struct tc_generate how = { .model = &g->talk.model, .sampling = tc_cli_sampling(o), .batch = (size_t)g->a->batch,
+		.cache = !g->a->no_cache, .more = take_token, .ctx = g };
+
+	if (!o->json && !g->talk.tokenizer)
+		return tc_fail(&g->cli->err, TC_DATA, "the model has no tokenizer.json: use --json");
+	/* Rows with one scale change each other. */
+	if (g->int8 && g->int8->batch)
+		how.batch = 1;
+	g->generated = tc_zalloc(n, sizeof(*g->generated), &g->cli->err);
+	g->output = tc_zalloc(n, sizeof(*g->output), &g->cli->err);
+	if (!g->generated || !g->output)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		const struct tc_prompt *p = &g->prompts.prompt[i];
+
+		g->generated[i] = (struct tc_generated){ .prompt = p->ids, .nprompt = p->n, .seed = seed + i,
+			.most = tc_min((size_t)o->tokens, positions - tc_min(p->n, positions)) };
+	}
+	return tc_generate(&how, g->generated, n, &g->cli->err);
 }
 
 static int
 run(struct gen *g)
 {
-	if (load(g) < 0 || tc_prompts_read(&g->prompts, g->cli, &g->talk) < 0)
-		return -1;
-	for (size_t i = 0; i < g->prompts.n; i++)
-		if (answer(g, i) < 0)
-			return tc_err_at(&g->cli->err, "prompt %zu", i + 1);
-	return 0;
+	return load(g) < 0 || tc_prompts_read(&g->prompts, g->cli, &g->talk) < 0 || generate(g) < 0 ? -1 : 0;
+}
+
+static void
+gen_free(struct gen *g)
+{
+	for (size_t i = 0; g->generated && g->output && i < g->prompts.n; i++) {
+		free(g->generated[i].ids);
+		tc_buf_free(&g->output[i].text);
+	}
+	free(g->generated);
+	free(g->output);
+	tc_prompts_free(&g->prompts);
+	tc_talk_close(&g->talk);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct args a = { .common = tc_common_defaults };
+	struct args a = { .common = tc_common_defaults, .batch = DEFAULT_BATCH };
 	struct tc_cli cli;
 	struct gen g = { .a = &a, .cli = &cli };
 
 	tc_cli_begin(&cli, &stage, &a, argc, argv);
 	(void)!run(&g);
-	tc_prompts_free(&g.prompts);
-	tc_talk_close(&g.talk);
+	gen_free(&g);
 	return tc_cli_end(&cli);
 }

@@ -4,22 +4,56 @@
 load lib
 
 # Greedy ids of the reference (PyTorch, f32): 24 given, 40 generated.
-@test "tc-gen continues the fixtures as the reference does" {
-	for m in qwen2 llama; do
-		"$PYTHON" - "$TINY/$m/ref.safetensors" <<'P' >want
-import json, struct, sys
-f = open(sys.argv[1], "rb")
-n, = struct.unpack("<Q", f.read(8))
-h = json.loads(f.read(n))["greedy"]
-a, b = h["data_offsets"]
-f.seek(8 + n + a)
-size = {"I32": "i", "I64": "q"}[h["dtype"]]
-ids = struct.unpack("<%d%s" % ((b - a) // struct.calcsize(size), size), f.read(b - a))
-json.dump([list(ids[:24])], open("prompt.json", "w"))
-print(json.dumps(list(ids[24:])))
-P
-		tc-gen "$TINY/$m" --ids prompt.json -n 40 --json >got
-		[ "$(jq -c .ids got)" = "$(jq -c . want)" ]
+# The reference's 64 greedy ids: 24 were given, 40 generated.
+reference_ids() {
+	"$PYTHON" - "$TINY/$1/ref.safetensors" <<-'P'
+	import json, struct, sys
+	f = open(sys.argv[1], "rb")
+	n, = struct.unpack("<Q", f.read(8))
+	h = json.loads(f.read(n))["greedy"]
+	a, b = h["data_offsets"]
+	f.seek(8 + n + a)
+	size = {"I32": "i", "I64": "q"}[h["dtype"]]
+	print(json.dumps(list(struct.unpack("<%d%s" % ((b - a) // struct.calcsize(size), size), f.read(b - a)))))
+	P
+}
+
+@test "tc-gen continues the fixtures as the reference does, whatever the batch, with and without a cache" {
+	for m in qwen2 llama gemma2 gpt2; do
+		reference_ids $m >greedy
+		# Any beginning of a greedy text goes on as it did.
+		jq -c '. as $g | [range(24; 41) | $g[:.]]' greedy >prompts.json
+		jq -c '. as $g | range(24; 41) | $g[. : . + 23]' greedy >want
+		for options in '--batch 1' '--batch 5' '--batch 16' '--batch 100 --threads 1' '--batch 5 --no-cache'; do
+			# shellcheck disable=SC2086
+			tc-gen "$TINY/$m" --ids prompts.json -n 23 --json $options >got
+			jq -c .ids got | cmp - want || { echo "$m $options"; return 1; }
+		done
+		jq -c '[.[:24]]' greedy >prompt.json
+		[ "$(tc-gen "$TINY/$m" --ids prompt.json -n 40 --json | jq -c .ids)" = "$(jq -c '.[24:]' greedy)" ]
+	done
+}
+
+@test "tc-gen: a drawn text does not depend on the batch, and each prompt has its own seed" {
+	for options in '' '--batch 1' '--batch 3 --threads 1' '--batch 64' '--batch 7 --no-cache'; do
+		# shellcheck disable=SC2086
+		tc-gen draft --prompts general -n 12 --temp 1 --top-p 0.9 --repeat-penalty 1.2 --seed 5 --json $options | jq -c '[.text, .ids]' >got
+		[ -e want ] || cp got want
+		cmp got want || { echo "$options"; return 1; }
+	done
+	sed -n 4p "$TC_ROOT/share/prompts/general.txt" >fourth
+	tc-gen draft --prompts fourth -n 12 --temp 1 --top-p 0.9 --repeat-penalty 1.2 --seed 8 --json | jq -c '[.text, .ids]' | cmp - <(sed -n 4p want)
+	# Some end at a stop string, and others take their place.
+	tc-gen draft --prompts general -n 24 --stop ' the' --json | jq -c .ids >a
+	tc-gen draft --prompts general -n 24 --stop ' the' --json --batch 1 | jq -c .ids | cmp - a
+	[ "$(jq length a | sort -u | wc -l)" -gt 3 ]
+}
+
+@test "tc-gen: text of many prompts comes in their order" {
+	head -n 12 "$TC_ROOT/share/prompts/docs.txt" >prompts
+	tc-gen draft --prompts prompts -n 9 --stop ' of' --json | jq -r '.prompt + .text' >want
+	for batch in 1 4 12; do
+		tc-gen draft --prompts prompts -n 9 --stop ' of' --batch $batch | cmp - want
 	done
 }
 
@@ -136,7 +170,9 @@ CHATML="{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' +
 	tc-gen m --chat --system 'Be kind.' --prompt Hi -n 8 --json | jq -c .ids | cmp - <(head -n 1 want)
 	printf '{"user": "Hi"}\n{"system": "Be kind.", "user": "Hi"}\n' >two
 	tc-gen m --system 'Be kind.' --prompts two -n 8 --json | jq -c .ids | cmp - <(head -n 2 want)
-	# An answer does not repeat its question.
+	# Questions head the answers of several conversations; one alone does not repeat its question.
+	tc-gen m --prompts two -n 8 >text
+	[ "$(cat text)" = "$(tc-gen m --prompts two -n 8 --json | jq -r -s 'map("> " + .prompt + "\n" + .text) | join("\n\n")')" ]
 	[ "$(tc-gen m --chat --prompt Hi -n 8)" = "$(tc-gen m --chat --prompt Hi -n 8 --json | jq -r .text)" ]
 }
 
@@ -203,6 +239,7 @@ Hi<|im_end|>
 	fails 2 'temp' tc-gen demo --temp -1
 	fails 2 'top-p' tc-gen demo --top-p 1.5
 	fails 2 'tokens' tc-gen demo -n 0
+	fails 2 'batch' tc-gen demo --batch 0
 	fails 2 'exclude each other' tc-gen demo --prompt a --prompts b
 	fails 66 'nothere' tc-gen demo --prompts nothere
 	fails 65 'prompt 1 is empty' tc-gen demo --prompt ''
