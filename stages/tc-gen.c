@@ -58,7 +58,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_JSON | TC_COMMON_SEED | TC_COMMON_INT8,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_JSON | TC_COMMON_SEED | TC_COMMON_COMPUTE_ANY,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -76,7 +76,7 @@ struct gen {
 	struct tc_tokenizer *tokenizer;
 	char *template;          /* chat template, or NULL */
 	struct tc_chat *chat;
-	struct tc_int8 how, *int8; /* of the products; NULL: f32 */
+	struct tc_compute how, *compute; /* of the products; NULL: f32 */
 	struct tc_model model;
 	bool model_begun;
 	uint32_t eos[16];
@@ -158,12 +158,12 @@ load(struct gen *g)
 	struct tc_record r;
 	int got;
 
-	if (tc_cli_int8(g->cli, &g->how, &g->int8) < 0 || tc_cli_model(g->cli, 0, &g->source) < 0)
+	if (tc_cli_compute(g->cli, &g->how, &g->compute) < 0 || tc_cli_model(g->cli, 0, &g->source) < 0)
 		return -1;
 	g->model_begun = true;
 	if (tc_model_begin(&g->model, &g->source->header, g->cli->pool, err) < 0)
 		return -1;
-	g->model.int8 = g->int8;
+	g->model.compute = g->compute;
 	for (size_t i = 0; i < g->model.config.neos; i++)
 		add_eos(g, g->model.config.eos[i]);
 	while ((got = tc_source_next(g->source, &r, err)) > 0) {
@@ -176,7 +176,7 @@ load(struct gen *g)
 	}
 	if (got < 0 || tc_model_finish(&g->model, err) < 0)
 		return -1;
-	return tc_cli_int8_say(g->cli, g->int8);
+	return tc_cli_compute_say(g->cli, g->compute);
 }
 
 /* ---- prompts ---- */
@@ -481,7 +481,7 @@ print_object(struct gen *g, const struct prompt *p, const struct output *o)
 	    "metrics", "rep_4", 1 - rep, "distinct_2", distinct, "longest_repeat", (json_int_t)tc_longest_repeat(ids, n),
 	    "ended", n > 0 && is_eos(g, ids[n - 1]),
 	    "tokens_per_second", (double)n / o->seconds);
-	if (!j || tc_cli_compute_json(g->cli, g->int8, j) < 0) {
+	if (!j || tc_cli_compute_json(g->cli, g->compute, j) < 0) {
 		tc_fail(err, TC_INTERNAL, "the output is not text");
 		goto out;
 	}
