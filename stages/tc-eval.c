@@ -51,7 +51,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_SEED | TC_COMMON_INT8 | TC_COMMON_MEMORY | TC_COMMON_JSON | TC_COMMON_RESULT,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_SEED | TC_COMMON_COMPUTE_ANY | TC_COMMON_MEMORY | TC_COMMON_JSON | TC_COMMON_RESULT,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -59,7 +59,7 @@ struct eval {
 	const struct args *a;
 	struct tc_cli *cli;
 	enum tc_choice_norm norm;
-	struct tc_int8 how, *int8;    /* of the model's products; NULL: f32, as the base's are */
+	struct tc_compute how, *compute;    /* of the model's products; NULL: f32, as the base's are */
 	struct tc_tasks tasks;
 	char items_sha256[TC_SHA256_HEX], examples_sha256[TC_SHA256_HEX]; /* "": no examples */
 	uint32_t bos_id;
@@ -127,7 +127,7 @@ score(struct eval *e, const struct tc_scored *m, struct tc_likely *answers)
 static int
 run_model(struct eval *e, struct tc_scored *m, struct tc_likely *answers)
 {
-	const struct tc_scored_how how = { .name = m == &e->base ? "base" : "model", .int8 = m == &e->model ? e->int8 : NULL,
+	const struct tc_scored_how how = { .name = m == &e->base ? "base" : "model", .compute = m == &e->model ? e->compute : NULL,
 		.hashed = e->a->common.result != NULL, .start = start, .ctx = e };
 
 	if (tc_scored_run(e->cli, m, &how) < 0 || score(e, m, answers) < 0)
@@ -211,7 +211,7 @@ protocol_json(const struct eval *e)
 {
 	json_t *o = json_pack("{s:s,s:I,s:b}", "norm", norm_names[e->norm], "shots", (json_int_t)e->a->shots, "bos", e->bos);
 
-	if (o && tc_cli_compute_json(e->cli, e->int8, o) == 0)
+	if (o && tc_cli_compute_json(e->cli, e->compute, o) == 0)
 		return o;
 	json_decref(o);
 	return NULL;
@@ -461,7 +461,7 @@ run(struct eval *e)
 	for (int k = 0; k < TC_NORMS; k++)
 		if (strcmp(norm_names[k], e->a->norm) == 0)
 			e->norm = (enum tc_choice_norm)k;
-	if (check_options(e) < 0 || tc_cli_int8(cli, &e->how, &e->int8) < 0 || load_items(e) < 0)
+	if (check_options(e) < 0 || tc_cli_compute(cli, &e->how, &e->compute) < 0 || load_items(e) < 0)
 		return -1;
 	if (e->a->list)
 		return print_items(e);

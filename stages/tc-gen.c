@@ -37,7 +37,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_PROMPT | TC_COMMON_JSON | TC_COMMON_SEED | TC_COMMON_INT8,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_PROMPT | TC_COMMON_JSON | TC_COMMON_SEED | TC_COMMON_COMPUTE_ANY,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -53,7 +53,7 @@ struct gen {
 	const struct args *a;
 	struct tc_cli *cli;
 	struct tc_talk talk;
-	struct tc_int8 how, *int8; /* of the products; NULL: f32 */
+	struct tc_compute how, *compute; /* of the products; NULL: f32 */
 	struct tc_prompts prompts;
 	struct tc_generated *generated; /* [prompts.n] */
 	struct output *output;          /* [prompts.n] */
@@ -63,10 +63,10 @@ struct gen {
 static int
 load(struct gen *g)
 {
-	if (tc_cli_int8(g->cli, &g->how, &g->int8) < 0 || tc_cli_model(g->cli, 0, &g->talk.source) < 0 ||
-	    tc_talk_load(&g->talk, g->cli, g->int8) < 0)
+	if (tc_cli_compute(g->cli, &g->how, &g->compute) < 0 || tc_cli_model(g->cli, 0, &g->talk.source) < 0 ||
+	    tc_talk_load(&g->talk, g->cli, g->compute) < 0)
 		return -1;
-	return tc_cli_int8_say(g->cli, g->int8);
+	return tc_cli_compute_say(g->cli, g->compute);
 }
 
 /* ---- text as it comes ---- */
@@ -192,7 +192,7 @@ print_object(struct gen *g, size_t i)
 	    "metrics", "rep_4", 1 - rep, "distinct_2", distinct, "longest_repeat", (json_int_t)tc_longest_repeat(ids, n),
 	    "ended", n > 0 && tc_talk_ends(&g->talk, ids[n - 1]),
 	    "tokens_per_second", (double)n / o->seconds);
-	if (!j || tc_cli_compute_json(g->cli, g->int8, j) < 0) {
+	if (!j || tc_cli_compute_json(g->cli, g->compute, j) < 0) {
 		tc_fail(err, TC_INTERNAL, "the output is not text");
 		goto out;
 	}
@@ -252,7 +252,7 @@ generate(struct gen *g)
 	if (!o->json && !g->talk.tokenizer)
 		return tc_fail(&g->cli->err, TC_DATA, "the model has no tokenizer.json: use --json");
 	/* Rows with one scale change each other. */
-	if (g->int8 && g->int8->batch)
+	if (g->compute && g->compute->batch)
 		how.batch = 1;
 	g->generated = tc_zalloc(n, sizeof(*g->generated), &g->cli->err);
 	g->output = tc_zalloc(n, sizeof(*g->output), &g->cli->err);

@@ -68,7 +68,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_TEXT | TC_COMMON_INT8 | TC_COMMON_MEMORY | TC_COMMON_JSON | TC_COMMON_RESULT,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_TEXT | TC_COMMON_COMPUTE_ANY | TC_COMMON_MEMORY | TC_COMMON_JSON | TC_COMMON_RESULT,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -82,7 +82,7 @@ struct ppl {
 	const struct args *a;
 	struct tc_cli *cli;
 	struct protocol protocol;
-	struct tc_int8 how, *int8;    /* of the model's products; NULL: f32, as the base's are */
+	struct tc_compute how, *compute;    /* of the model's products; NULL: f32, as the base's are */
 	struct tc_scored model, base;
 	struct tc_ids text;
 	struct tc_windows windows;
@@ -195,7 +195,7 @@ start(void *ctx, struct tc_scored *m)
 static int
 run_model(struct ppl *p, struct tc_scored *m)
 {
-	const struct tc_scored_how how = { .name = m == &p->base ? "base" : "model", .int8 = m == &p->model ? p->int8 : NULL,
+	const struct tc_scored_how how = { .name = m == &p->base ? "base" : "model", .compute = m == &p->model ? p->compute : NULL,
 		.hashed = p->a->common.result != NULL, .start = start, .ctx = p };
 
 	return tc_scored_run(p->cli, m, &how);
@@ -240,7 +240,7 @@ protocol_json(const struct ppl *p)
 	json_t *j = json_pack("{s:s,s:I,s:I,s:I,s:b}", "preset", o->preset->name, "window", (json_int_t)o->window,
 	    "stride", (json_int_t)o->stride, "score_from", (json_int_t)o->score_from, "bos", o->bos);
 
-	if (j && tc_cli_compute_json(p->cli, p->int8, j) == 0)
+	if (j && tc_cli_compute_json(p->cli, p->compute, j) == 0)
 		return j;
 	json_decref(j);
 	return NULL;
@@ -292,8 +292,7 @@ figures(const struct ppl *p, struct tc_err *err)
 		json_decref(o);
 		return NULL;
 	}
-	if (p->int8 && json_object_set_new(o, "int8_layers", json_pack("{s:I,s:I}", "int8", (json_int_t)p->how.layers,
-	    "f32", (json_int_t)p->how.others)) < 0) {
+	if (tc_cli_compute_layers_json(p->compute, o) < 0) {
 		json_decref(o);
 		tc_fail_nomem(err, 0);
 		return NULL;
@@ -403,7 +402,7 @@ run(struct ppl *p)
 {
 	struct tc_cli *cli = p->cli;
 
-	if (tc_cli_int8(cli, &p->how, &p->int8) < 0)
+	if (tc_cli_compute(cli, &p->how, &p->compute) < 0)
 		return -1;
 	if (p->a->common.result && tc_result_check(p->a->common.result, &cli->err) < 0)
 		return -1;
