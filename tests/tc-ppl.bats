@@ -116,6 +116,18 @@ value() {
 	near "$(jq '.nll - .delta' q3)" "$(jq .nll out)" 1e-9
 }
 
+@test "--kv: fewer bits of keys and values cost more" {
+	for kv in f32 int8 int4; do
+		tc-ppl demo -q --max-tokens 2048 --base demo --kv $kv --json >$kv.json
+	done
+	tc-ppl demo -q --max-tokens 2048 --base demo --json >out
+	jq -e '(.protocol | has("kv") | not)' out
+	[ "$(jq -c '[.nll, .kld]' out)" = "$(jq -c '[.nll, .kld]' f32.json)" ]
+	jq -e '.protocol.kv == "int8" and .kld > 1e-6 and .kld < 1e-3' int8.json
+	jq -e '.protocol.kv == "int4" and .kld > 0.01 and .kld < 0.2 and .delta > 0' int4.json
+	fails 2 'kv: .int5.: must be one of f32, bf16' tc-ppl demo --kv int5
+}
+
 @test "a base must speak the same tokens" {
 	ids 2 64 >ids.json
 	fails 65 'base: its vocabulary has 320 entries, the model.s 8192' tc-ppl demo -q --max-tokens 64 --window 64 --base "$TINY/llama"
