@@ -125,32 +125,11 @@ take_copy(void *ctx, const struct tc_record *r, bool mapped, struct tc_err *err)
 }
 
 static int
-check_vocabulary(const struct spec *s, const struct tc_talk *d)
-{
-	struct tc_err *err = &s->cli->err;
-	const struct tc_talk *t = &s->talk;
-	uint32_t id;
-	int same;
-
-	if (!t->tokenizer || !d->tokenizer) {
-		if (!t->tokenizer && !d->tokenizer && t->model.config.vocab == d->model.config.vocab)
-			return 0;
-		return tc_fail(err, TC_DATA, "whether its vocabulary is the model's cannot be known: a tokenizer is missing");
-	}
-	if (t->tokenizer_hash == d->tokenizer_hash)
-		return 0;
-	same = tc_tokenizer_same(t->tokenizer, d->tokenizer, &id, err);
-	if (same == 0)
-		return tc_fail(err, TC_DATA, "its vocabulary is not the model's: token %u differs", id);
-	return same < 0 ? -1 : 0;
-}
-
-static int
 load_draft(struct spec *s, const char *name, struct tc_talk *d)
 {
 	if (tc_cli_model_path(s->cli, name, &d->source) < 0 || tc_talk_load(d, s->cli, s->compute) < 0)
 		return -1;
-	return check_vocabulary(s, d);
+	return tc_talk_same_tokens(&s->talk, d, &s->cli->err);
 }
 
 static int

@@ -142,7 +142,8 @@ reference_ids() {
 	tc-gen demo -n 8 --prompt "The index" >text
 	tc-gen demo -n 8 --prompt "The index" --json >json
 	[ "$(cat text)" = "$(jq -r '.prompt + .text' json)" ]
-	[ "$(jq -c '[(.ids | length), (.metrics | keys)]' json)" = '[8,["distinct_2","ended","longest_repeat","rep_4"]]' ]
+	[ "$(jq -c '[(.ids | length), (.metrics | keys)]' json)" = \
+	    '[8,["distinct_2","ended","longest_repeat","loop_rate","rep_4","script_leak","word_distinct_2","word_rep_4"]]' ]
 }
 
 @test "tc-gen --prompts takes lines and JSON lines, one object each" {
@@ -243,6 +244,66 @@ Hi<|im_end|>
 @test "tc-gen: figures of collapse on a model that loops" {
 	tc-gen demo -n 200 --json >out
 	[ "$(jq '.metrics.rep_4 > 0.3 and .metrics.longest_repeat > 20 and .metrics.distinct_2 < 0.7' out)" = true ]
+}
+
+@test "tc-gen --base: agreement with the texts of another model, and with their tokens one by one" {
+	tc-quant "$TINY/llama" -q --bits 4 --group 16 -o q.tcs
+	ids 5 9 >p.json
+	tc-gen q.tcs --ids p.json -n 12 --json --base "$TINY/llama" >got
+	tc-gen q.tcs --ids p.json -n 12 --json | jq -c .ids >ours
+	tc-gen "$TINY/llama" --ids p.json -n 12 --json | jq -c .ids >theirs
+	jq -c .ids got | cmp - ours
+	for i in 1 2 3 4 5; do
+		sed -n ${i}p ours >a
+		sed -n ${i}p theirs >b
+		jq -n -c --slurpfile a a --slurpfile b b '[$a[0], $b[0]] | transpose | map(.[0] == .[1]) |
+		    [index(false) // length, (map(select(.)) | length) / length]' >want
+		# Each of the base's tokens after the prompt and those before it.
+		jq -c --argjson i $((i - 1)) --slurpfile b b '.[$i] as $p | [range(0; $b[0] | length) | $p + $b[0][:.]]' p.json >each.json
+		tc-gen q.tcs --ids each.json -n 1 --json | jq -c '.ids[0]' | jq -s -c --slurpfile b b \
+		    '[., $b[0]] | transpose | map(select(.[0] == .[1])) | length / ($b[0] | length)' >>want
+		sed -n ${i}p got | jq -c '.metrics | [.first_divergence, .share_equal], .teacher_forced' | cmp - want
+	done
+	tc-gen demo --base demo --prompts general -n 6 --repeat-penalty 1.3 --json |
+	    jq -e -s 'all(.[]; (.ids | length) == .metrics.first_divergence and .metrics.share_equal == 1 and .metrics.teacher_forced == 1)' >/dev/null
+	tc-gen draft --base demo -n 4 --metrics | grep -q '^teacher_forced  '
+	fails 65 'base: .*vocabulary' tc-gen demo --base "$TINY/qwen2" --json
+	fails 66 'base: .*nothere' tc-gen demo --base nothere --json
+	fails 2 'base goes with' tc-gen demo --base demo
+}
+
+@test "tc-gen --metrics and --result: figures over all texts" {
+	tc-gen draft --prompts general -n 16 --result a.json --metrics >text
+	tc-gen draft --prompts general -n 16 --result a.json --batch 3 --threads 1 --json >objects
+	tc-gen draft --prompts general -n 16 | cmp - <(sed '/^figure  /,$d' text | sed '$d')
+	sed -n '/^figure  /,$p' text | awk 'NR > 1 { print $1 }' >names
+	[ "$(jq -r '.measured.overall | keys_unsorted[]' a.json)" = "$(cat names)" ]
+	jq -c '.measured.outputs[] | .ids, .metrics' a.json | cmp - <(jq -c '.ids, .metrics' objects)
+	# Repetitions of all texts as one, as a few lines of Python count them.
+	"$PYTHON" - <<-'P'
+	import json
+	o = [json.loads(l) for l in open("objects")]
+	a = json.load(open("a.json"))["measured"]["overall"]
+	def distinct(x, n):
+	    g = [tuple(x[i:i + n]) for i in range(len(x) - n + 1)]
+	    return len(set(g)) / len(g)
+	words = " ".join(d["text"] for d in o).split()
+	ids = [i for d in o for i in d["ids"]]
+	for k, x in ("", ids), ("word_", words):
+	    assert abs(a[k + "rep_4"]["joined"] - (1 - distinct(x, 4))) < 1e-12, k
+	    assert abs(a[k + "distinct_2"]["joined"] - distinct(x, 2)) < 1e-12, k
+	for k in "rep_4", "word_distinct_2", "loop_rate", "longest_repeat":
+	    x = [d["metrics"][k] for d in o]
+	    m = sum(x) / len(x)
+	    e = (sum((y - m) ** 2 for y in x) / (len(x) - 1) / len(x)) ** 0.5
+	    assert abs(a[k]["mean"] - m) < 1e-12 and abs(a[k]["stderr"] - e) < 1e-12 and a[k]["texts"] == len(x), k
+	for d in o:
+	    assert abs(d["metrics"]["word_distinct_2"] - (distinct(d["text"].split(), 2) if len(d["text"].split()) > 1 else 1)) < 1e-12
+	P
+	run -1 --separate-stderr tc-gen draft --prompts general -n 15 --result a.json --metrics
+	[[ $stderr == *'a different result is there already'* ]]
+	fails 2 'exclude each other' tc-gen draft --metrics --json
+	fails 74 'nothere' tc-gen draft --json --result nothere/a.json
 }
 
 @test "tc-gen refuses bad options and prompts" {

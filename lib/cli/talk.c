@@ -156,6 +156,25 @@ tc_talk_close(struct tc_talk *t)
 	*t = (struct tc_talk){0};
 }
 
+int
+tc_talk_same_tokens(const struct tc_talk *t, const struct tc_talk *other, struct tc_err *err)
+{
+	uint32_t id;
+	int same;
+
+	if (!t->tokenizer || !other->tokenizer) {
+		if (!t->tokenizer && !other->tokenizer && t->model.config.vocab == other->model.config.vocab)
+			return 0;
+		return tc_fail(err, TC_DATA, "whether its vocabulary is the model's cannot be known: a tokenizer is missing");
+	}
+	if (t->tokenizer_hash == other->tokenizer_hash)
+		return 0;
+	same = tc_tokenizer_same(t->tokenizer, other->tokenizer, &id, err);
+	if (same == 0)
+		return tc_fail(err, TC_DATA, "its vocabulary is not the model's: token %u differs", id);
+	return same < 0 ? -1 : 0;
+}
+
 bool
 tc_talk_ends(const struct tc_talk *t, uint32_t id)
 {

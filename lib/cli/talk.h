@@ -29,6 +29,9 @@ struct tc_talk {
 int tc_talk_load(struct tc_talk *t, struct tc_cli *cli, struct tc_compute *compute) TC_MUST_CHECK;
 void tc_talk_close(struct tc_talk *t);
 
+/* TC_DATA unless token ids mean the same to both. */
+int tc_talk_same_tokens(const struct tc_talk *t, const struct tc_talk *other, struct tc_err *err) TC_MUST_CHECK;
+
 bool tc_talk_ends(const struct tc_talk *t, uint32_t id); /* is it one of eos? */
 
 #endif

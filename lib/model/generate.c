@@ -149,3 +149,51 @@ out:
 	free(f.append);
 	return r;
 }
+
+/* Logits of so many positions are there at once. */
+#define FOLLOW_ROWS 64
+
+/* Appends ids[s->n .. upto-1], of which each predicts the next. */
+static int
+follow_some(struct tc_decode *d, struct tc_sequence *s, struct tc_sampler *sampler, const uint32_t *ids, size_t upto, size_t *same,
+    struct tc_err *err)
+{
+	size_t from = s->n, vocab = d->m->config.vocab;
+	struct tc_append a = { .s = s, .ids = ids + from, .count = upto - from, .all = true };
+
+	if (tc_decode_run(d, &a, 1, err) < 0)
+		return -1;
+	for (size_t i = from; i < upto; i++)
+		*same += tc_sample(sampler, a.logits + (i - from) * vocab, ids, i + 1) == ids[i + 1];
+	return 0;
+}
+
+int
+tc_generate_follow(const struct tc_model *m, double repeat_penalty, const uint32_t *ids, size_t nprompt, size_t n, size_t *same,
+    struct tc_err *err)
+{
+	const struct tc_sampling greedy = { .top_p = 1, .repeat_penalty = repeat_penalty };
+	struct tc_sequence s = {0};
+	struct tc_decode d = {0};
+	struct tc_sampler sampler = {0};
+	struct tc_append prompt = { .s = &s, .ids = ids, .count = nprompt - 1 };
+	int r = -1;
+
+	*same = 0;
+	if (tc_sequence_open(&s, m, n, err) < 0 || tc_decode_open(&d, m, n, TC_DECODE_ROWS, err) < 0 ||
+	    tc_sampler_open(&sampler, &greedy, 0, m->config.vocab, err) < 0)
+		goto out;
+	s.length = nprompt;
+	if (prompt.count > 0 && tc_decode_run(&d, &prompt, 1, err) < 0)
+		goto out;
+	while (s.n < n - 1)
+		if (follow_some(&d, &s, &sampler, ids, tc_min(s.n + FOLLOW_ROWS, n - 1), same, err) < 0)
+			goto out;
+	r = 0;
+out:
+	tc_sampler_close(&sampler);
+	if (d.m)
+		tc_decode_close(&d);
+	tc_sequence_close(&s);
+	return r;
+}

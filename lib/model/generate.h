@@ -37,4 +37,10 @@ struct tc_generate {
  * position for a token, before anything is done. */
 int tc_generate(const struct tc_generate *g, struct tc_generated *text, size_t n, struct tc_err *err) TC_MUST_CHECK;
 
+/* Of the tokens ids[nprompt .. n-1], how many the model would take greedily,
+ * under the repetition penalty, each after those that are before it.  n is more
+ * than nprompt > 0 and at most the model's positions. */
+int tc_generate_follow(const struct tc_model *m, double repeat_penalty, const uint32_t *ids, size_t nprompt, size_t n,
+    size_t *same, struct tc_err *err) TC_MUST_CHECK;
+
 #endif
