@@ -21,13 +21,13 @@ include config.mk
 BUILD ?= build
 BIN ?= bin
 
-STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-super tc-alloc tc-prune tc-quant tc-lowrank tc-ppl tc-eval tc-gen tc-bench
+STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-super tc-alloc tc-prune tc-quant tc-lowrank tc-ppl tc-eval tc-gen tc-spec tc-bench
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 # These run once more with emulated tiles, as NAME-amx.
-EMULATED = kernel int8 linear arch forward gradients backward differentiation visitor fisher
+EMULATED = kernel kv int8 linear arch forward gradients backward differentiation visitor fisher
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%) $(EMULATED:%=$(BUILD)/unit/%-amx)
 ID_SRC := $(sort $(wildcard lib/*/*.[ch] stages/*.c))
 
@@ -125,7 +125,7 @@ ZSH_DIR = $(DATA_DIR)/zsh/site-functions
 install: stages completion
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE_DIR) $(MAN_DIR)/man1 $(MAN_DIR)/man5 $(MAN_DIR)/man7 $(BASH_DIR) $(ZSH_DIR)
 	install -m 755 $(STAGES:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
-	cp -r share/models share/text $(SHARE_DIR)
+	cp -r share/models share/prompts share/text $(SHARE_DIR)
 	chmod -R a+rX $(SHARE_DIR)
 	install -m 755 share/get-model $(SHARE_DIR)
 	install -m 644 share/models.tsv share/super-weights.tsv $(SHARE_DIR)

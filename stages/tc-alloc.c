@@ -526,7 +526,7 @@ static int
 set_budget(struct work *w)
 {
 	const struct args *a = w->a;
-	uint64_t cache = a->context == TC_UNSET ? 0 : w->config.layers * tc_kv_bytes(&w->config, (size_t)a->context), total;
+	uint64_t cache = a->context == TC_UNSET ? 0 : w->config.layers * tc_kv_bytes(&w->config, &(struct tc_kv_options){0}, (size_t)a->context, 1), total;
 
 	w->budget = UINT64_MAX;
 	if (!has_budget(a))

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/thread.h"
+#include "cli/prompts.h"
 
 #define WINDOWS_MAX 0x1p40  /* no text has more */
 #define SEQLEN_MAX 0x1p24
@@ -25,6 +26,9 @@ const struct tc_common tc_common_defaults = {
 	.seqlen = TC_UNSET,
 	.skip = TC_UNSET,
 	.shard = { 1, 1 },
+	.tokens = 64,
+	.top_p = 1,
+	.repeat_penalty = 1,
 };
 
 #define AT(field) offsetof(struct tc_common, field)
@@ -33,6 +37,26 @@ static const struct {
 	enum tc_common_group group;
 	struct tc_option option;
 } common_rows[] = {
+	{ TC_COMMON_PROMPT, { .name = "prompt", .type = TC_OPT_TEXT, .offset = AT(prompt), .arg = "TEXT",
+	    .help = "what the text begins with (default \"" TC_DEFAULT_PROMPT "\")" } },
+	{ TC_COMMON_PROMPT, { .name = "prompts", .type = TC_OPT_TEXT, .offset = AT(prompts), .arg = "FILE", .role = TC_OPT_FREE,
+	    .help = "many prompts, text or JSON, one a line; coach, docs and general are there" } },
+	{ TC_COMMON_PROMPT, { .name = "ids", .type = TC_OPT_TEXT, .offset = AT(ids), .arg = "FILE", .role = TC_OPT_FREE,
+	    .help = "prompts as token ids: JSON, one array each" } },
+	{ TC_COMMON_PROMPT, { .name = "chat", .type = TC_OPT_FLAG, .offset = AT(chat),
+	    .help = "a prompt is a user's turn: written as the model's chat template says" } },
+	{ TC_COMMON_PROMPT, { .name = "system", .type = TC_OPT_TEXT, .offset = AT(system), .arg = "TEXT",
+	    .help = "of a chat: the system's turn (default: the template's own)" } },
+	{ TC_COMMON_PROMPT, { .name = "tokens", .letter = 'n', .type = TC_OPT_COUNT, .offset = AT(tokens), .arg = "N",
+	    .min = 1, .max = 1 << 24, .help = "tokens to generate at most (default 64)" } },
+	{ TC_COMMON_PROMPT, { .name = "temp", .type = TC_OPT_REAL, .offset = AT(temp), .arg = "T", .min = 0, .max = 100,
+	    .help = "temperature; 0 takes the most likely token (default 0)" } },
+	{ TC_COMMON_PROMPT, { .name = "top-k", .type = TC_OPT_COUNT, .offset = AT(top_k), .arg = "K", .min = 0, .max = 1 << 24,
+	    .help = "sample from the K most likely tokens; 0: all (default 0)" } },
+	{ TC_COMMON_PROMPT, { .name = "top-p", .type = TC_OPT_REAL, .offset = AT(top_p), .arg = "P", .min = 0, .max = 1,
+	    .help = "sample from the fewest tokens that have probability P together (default 1)" } },
+	{ TC_COMMON_PROMPT, { .name = "repeat-penalty", .type = TC_OPT_REAL, .offset = AT(repeat_penalty), .arg = "R",
+	    .min = 0.01, .max = 100, .help = "divide the logits of tokens seen, if positive, else multiply (default 1)" } },
 	{ TC_COMMON_TEXT, { .name = "text", .type = TC_OPT_TEXT, .offset = AT(text), .arg = "FILE", .role = TC_OPT_FREE,
 	    .help = "read text from FILE" } },
 	{ TC_COMMON_TEXT, { .name = "ids", .type = TC_OPT_TEXT, .offset = AT(ids), .arg = "FILE", .role = TC_OPT_FREE,

@@ -81,12 +81,17 @@ enum tc_common_group {
 	TC_COMMON_COMPUTE = 1 << 9,/* --compute --memory: runs the model */
 	TC_COMMON_INT8 = 1 << 10,  /* --compute with int8, --act-scale --hold-out (cli/compute.h), */
 	TC_COMMON_MEMORY = 1 << 11,/* and --memory */
+	TC_COMMON_PROMPT = 1 << 12,/* --prompt --prompts --ids --chat --system, and -n --temp --top-k --top-p
+	                            * --repeat-penalty: cli/prompts.h */
 };
 
 struct tc_common {
 	const char *output, *result, *text, *ids, *tmpdir, *compute, *act_scale;
-	bool quiet, verbose, json, strip;
+	const char *prompt, *prompts, *system;
+	bool quiet, verbose, json, strip, chat;
 	int64_t threads, memory, seed, samples, seqlen, skip; /* TC_UNSET when not given */
+	int64_t tokens, top_k;
+	double temp, top_p, repeat_penalty;
 	double hold_out;                   /* NAN when not given */
 	struct tc_shard shard;
 	struct tc_list include, exclude;   /* shell patterns (fnmatch) on tensor names */

@@ -318,6 +318,7 @@ GEMM(bf16)
 #endif
 
 #include "kernel/matmul.h"
+#include "kernel/kv.h"
 
 /* exp by reduction to |r| <= ln(2)/2 and a polynomial of degree 6, 1 + r +
  * r^2 p(r), with p fitted for the least relative error (3e-9 before
@@ -644,6 +645,25 @@ round_codes(size_t n, const float *x, const struct tc_rounding *r, uint8_t *code
 }
 
 static void
+round_bf16(size_t n, const float *x, float *y)
+{
+	const vi zero = {0}, magnitude = zero + 0x7fffffff, upper = zero + (int32_t)0xffff0000;
+	const vi infinite = zero + 0x7f800000, quiet = zero + 0x400000, least = (vi)splat(TC_BF16_LEAST);
+
+	for (size_t i = 0; i < n; i += W) {
+		vf v = n - i >= W ? load(x + i) : load_tail(x + i, n - i, 0);
+		vi u = (vi)v, r = (u + 0x7fff + ((u >> 16) & 1)) & upper;
+
+		r &= (r & magnitude) >= least;
+		r = (vi)choose((u & magnitude) > infinite, (vf)((u | quiet) & upper), (vf)r);
+		if (n - i >= W)
+			store(y + i, (vf)r);
+		else
+			store_tail(y + i, n - i, (vf)r);
+	}
+}
+
+static void
 least_rows(size_t n, const float *y, float *least, int32_t *row)
 {
 	vf low[NV];
@@ -708,6 +728,7 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 #endif
 	.weights = weights,
 	.group_sums = group_sums,
+	.round_bf16 = round_bf16,
 	.int8_bytes = sizeof(whole),
 	.largest = largest_of,
 	.even_squares = even_squares,
@@ -716,6 +737,9 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 	.matmul_int8 = matmul_int8,
 	.add_held = add_held,
 	.gemm = gemm_f32,
+	.kv_scores = kv_scores,
+	.kv_sums = kv_sums,
+	.kv_fold = kv_fold,
 	.rms_norm = rms_norm,
 	.layer_norm = layer_norm,
 	.silu_mul = silu_mul,

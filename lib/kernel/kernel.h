@@ -47,7 +47,11 @@ extern const size_t tc_panel_bytes[TC_PANELS]; /* of an element; 0 for codes */
  *     A = sum of x_i c_i of the group as above, X = what group_sums() gives,
  * and with narrower ones y = sum of x_i fma(s, c, m) as above.  Without zeros
  * m is 0 and its step is left out.  (The kinds amx and avx512vnni sum otherwise;
- * see there.) */
+ * see there.)
+ *
+ * Where bf16 says so, inputs are bf16 numbers as round_bf16() gives them, and so
+ * are the numbers of panels of TC_PANEL_BF16: a kind may use instructions for
+ * such numbers then, but gives the same bits. */
 struct tc_matrix {
 	size_t in, out;
 	enum tc_panel type;
@@ -55,6 +59,7 @@ struct tc_matrix {
 	const float *table;     /* codes: [2^bits], or NULL */
 	const void *panels;     /* aligned to 64 bytes */
 	size_t panel_bytes;     /* from one to the next */
+	bool bf16;              /* what meets it is bf16 numbers */
 	const size_t *place;    /* NULL, or [panels + 1]; numbers of 16 bits, if takes_masks */
 
 	size_t group;           /* inputs that share a scale; 0: no scales */
@@ -96,6 +101,10 @@ struct tc_rounding {
 	float min, scale, zero, low, high;  /* scale is not 0; 0 <= low <= high <= 255 */
 };
 
+/* bf16 numbers whose magnitude is less count as 0: products of others are
+ * multiples of 2^-126, and so is every sum of them, which is thus no denormal. */
+#define TC_BF16_LEAST 0x1p-56f
+
 /* Products of whole numbers: the matrix holds words of codes of 8 bits, no
  * table, a shift of TC_SHIFT_NONE (then z is 0) or TC_SHIFT_ZERO, and groups of
  * TC_GROUP_WIDE to TC_INT8_GROUP_MAX that are a multiple of 4, or one.  Of
@@ -112,6 +121,24 @@ struct tc_held_out {
 	uint32_t input;
 	float x;
 };
+
+/* How the keys and values of a KV cache are held: tiles of TC_KV_TILE positions,
+ * numbers c of these formats; one of TC_KV_INT4 is a code without a sign, less 8.
+ *
+ * Keys are panels [TC_KV_TILE / nr][dim][nr]; of 4 bits [..][ceil(dim / 2)][nr] bytes,
+ * dimension 2i of a key in the lower bits of byte i, 2i + 1 in the upper.  Values
+ * are panels [ceil(dim / nr)][TC_KV_TILE][n], n = nr, in the last what is left; of
+ * 4 bits [..][TC_KV_TILE][ceil(n / 2)] bytes, number j in the lower bits of byte j,
+ * j + ceil(n / 2) in the upper.  So no byte is of two positions, nor filled up. */
+enum tc_kv_format { TC_KV_F32, TC_KV_BF16, TC_KV_F16, TC_KV_INT8, TC_KV_INT4, TC_KV_FORMATS };
+#define TC_KV_TILE 64 /* a multiple of every nr */
+
+/* Bytes of n numbers of one position. */
+static inline size_t
+tc_kv_row_bytes(enum tc_kv_format f, size_t n)
+{
+	return f == TC_KV_INT4 ? (n + 1) / 2 : f == TC_KV_INT8 ? n : f == TC_KV_F32 ? n * sizeof(float) : n * sizeof(uint16_t);
+}
 
 struct tc_kernels {
 	const char *name;
@@ -135,6 +162,10 @@ struct tc_kernels {
 	void (*weights)(const struct tc_matrix *m, float *out);
 	/* sums[r][g], the sum of x[r][i] over group g (the last may be short). */
 	void (*group_sums)(size_t rows, size_t k, size_t group, const float *x, size_t ldx, float *sums);
+
+	/* y = x rounded to bf16, to nearest, ties to even; 0 below TC_BF16_LEAST.
+	 * The same bits on every kind.  y may be x. */
+	void (*round_bf16)(size_t n, const float *x, float *y);
 
 	/* Bytes of a whole number; in which order a row has them is the kind's. */
 	size_t int8_bytes;
@@ -165,6 +196,21 @@ struct tc_kernels {
 	 * come into the cache meanwhile. */
 	void (*gemm)(size_t rows, size_t n, size_t k, const float *x, size_t row_stride, size_t k_stride, const float *panel,
 	    float *y, size_t ldy, int accumulate, const float *ahead);
+
+	/* scores[r][t] = scale[t] sum over i of q[r][i] k[t][i], t < keys <=
+	 * TC_KV_TILE (and up to the next whole panel, what the tile holds there),
+	 * a row of scores every TC_KV_TILE; the sum as gemm() makes it, scale
+	 * (f16, or NULL) applied to it. */
+	void (*kv_scores)(enum tc_kv_format f, size_t rows, size_t dim, size_t keys, const float *q, size_t ldq,
+	    const void *tile, const uint16_t *scale, float *scores, int accumulate);
+	/* sums[r][i] += sum over t < keys of p[r][t] scale[t] v[t][i], as gemm()
+	 * accumulates it; p, a row every TC_KV_TILE, is multiplied by scale
+	 * first, and stays so. */
+	void (*kv_sums)(enum tc_kv_format f, size_t rows, size_t dim, size_t keys, float *p, const void *tile,
+	    const uint16_t *scale, float *sums, size_t lds);
+	/* For keys scale[i] (c + half) + min[i]: out = q scale, which is to meet
+	 * c; returns the sum of q (scale half + min). */
+	float (*kv_fold)(size_t dim, float half, const float *q, const uint16_t *scale, const uint16_t *min, float *out);
 
 	/* y = x / sqrt(mean(x^2) + eps) * w, n elements. */
 	void (*rms_norm)(size_t n, const float *x, const float *w, float eps, float *y);

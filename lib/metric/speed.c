@@ -39,6 +39,7 @@ summarise(struct tc_speed *s, struct times *t)
 
 struct sequence {
 	struct tc_decode decode;
+	struct tc_sequence seq;
 	uint32_t *ids;
 	size_t n, step;        /* ids that go in together: all, or one */
 };
@@ -54,17 +55,17 @@ sequence_open(struct sequence *q, const struct tc_model *m, size_t n, uint64_t s
 	tc_rng_seed(&rng, seed);
 	for (size_t i = 0; i < n; i++)
 		q->ids[i] = (uint32_t)tc_rng_below(&rng, m->config.vocab);
-	if (tc_decode_open(&q->decode, m, n, err) < 0) {
-		free(q->ids);
+	if (tc_sequence_open(&q->seq, m, n, err) < 0)
 		return -1;
-	}
-	return 0;
+	return tc_decode_open(&q->decode, m, n, q->step, err);
 }
 
 static void
 sequence_close(struct sequence *q)
 {
-	tc_decode_close(&q->decode);
+	if (q->decode.m)
+		tc_decode_close(&q->decode);
+	tc_sequence_close(&q->seq);
 	free(q->ids);
 }
 
@@ -72,11 +73,13 @@ sequence_close(struct sequence *q)
 static int
 run_sequence(struct sequence *q, double *sample, struct tc_err *err)
 {
-	tc_decode_crop(&q->decode, 0);
+	tc_sequence_crop(&q->seq, 0);
 	for (size_t i = 0; i < q->n; i += q->step) {
 		double began = tc_now();
 
-		if (tc_decode_run(&q->decode, q->ids + i, q->step, err) < 0)
+		struct tc_append a = { .s = &q->seq, .ids = q->ids + i, .count = q->step };
+
+		if (tc_decode_run(&q->decode, &a, 1, err) < 0)
 			return -1;
 		*sample++ = tc_now() - began;
 	}
@@ -117,9 +120,7 @@ measure(struct tc_speed *s, const struct tc_model *m, size_t tokens, size_t step
 	int r = -1;
 
 	*s = (struct tc_speed){0};
-	if (sequence_open(&q, m, tokens, o->seed, err) < 0)
-		return -1;
-	if (times_alloc(&t, o->runs, tokens / step, err) == 0 && measure_runs(s, &q, &t, o, err) == 0) {
+	if (times_alloc(&t, o->runs, tokens / step, err) == 0 && sequence_open(&q, m, tokens, o->seed, err) == 0 && measure_runs(s, &q, &t, o, err) == 0) {
 		summarise(s, &t);
 		r = 0;
 	}
@@ -185,7 +186,7 @@ attention_open(struct attention *a, struct tc_err *err)
 	a->q = tc_alloc(a->rows, dim * sizeof(float), err);
 	a->out = tc_alloc(TC_TILE_ROWS, dim * sizeof(float), err);
 	a->scratch = tc_alloc(tc_attend_scratch(a->c, TC_TILE_ROWS), sizeof(float), err);
-	if (!a->q || !a->out || !a->scratch || tc_kv_alloc(&a->kv, a->c, a->first + a->rows, err) < 0)
+	if (!a->q || !a->out || !a->scratch || tc_kv_alloc(&a->kv, a->c, &(struct tc_kv_options){0}, a->first + a->rows, 1, err) < 0)
 		return -1;
 	fill(a->q, a->rows * dim, &rng);
 	return fill_cache(a, &rng, err);
@@ -209,7 +210,7 @@ attend_all(struct attention *a)
 
 	for (size_t r = 0; r < a->rows; r += TC_TILE_ROWS)
 		tc_attend(&a->kv, a->c, 0, a->first + r, tc_min(TC_TILE_ROWS, a->rows - r), a->q + r * dim, a->out,
-		    NULL, a->scratch, NULL);
+		    NULL, a->scratch);
 	return tc_now() - began;
 }
 

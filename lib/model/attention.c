@@ -12,93 +12,49 @@
 #include "kernel/kernel.h"
 #include "model/panels.h"
 
-static size_t
-value_panels(const struct tc_config *c)
-{
-	size_t nr = tc_kernels()->nr;
+/* Rows of the heads that share a KV head are few if they are no more. */
+enum { ROWS_TOGETHER = 32 };
 
-	return (c->head_dim + nr - 1) / nr;
-}
-
-size_t
-tc_kv_bytes(const struct tc_config *c, size_t positions)
-{
-	size_t head = c->head_dim + value_panels(c) * tc_kernels()->nr;
-
-	return c->kv_heads * tc_round_up(positions, TC_KEY_TILE) * head * sizeof(float);
-}
-
-int
-tc_kv_alloc(struct tc_kv *kv, const struct tc_config *c, size_t positions, struct tc_err *err)
-{
-	assert(TC_KEY_TILE % tc_kernels()->nr == 0);
-	kv->capacity = tc_round_up(positions, TC_KEY_TILE);
-	kv->k_stride = kv->capacity * c->head_dim;
-	kv->v_stride = kv->capacity * value_panels(c) * tc_kernels()->nr;
-	kv->k = tc_zalloc(c->kv_heads * kv->k_stride, sizeof(float), err);
-	if (!kv->k)
-		return -1;
-	kv->v = tc_zalloc(c->kv_heads * kv->v_stride, sizeof(float), err);
-	if (!kv->v)
-		tc_kv_free(kv);
-	return kv->v ? 0 : -1;
-}
-
-void
-tc_kv_free(struct tc_kv *kv)
-{
-	free(kv->k);
-	free(kv->v);
-	*kv = (struct tc_kv){0};
-}
-
-void
-tc_kv_store(struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_t rows, const float *k, const float *v)
-{
-	size_t nr = tc_kernels()->nr, hd = c->head_dim;
-
-	assert(pos0 + rows <= kv->capacity);
-	for (size_t h = 0; h < c->kv_heads; h++)
-		for (size_t r = 0; r < rows; r++) {
-			size_t t = pos0 + r, from = (r * c->kv_heads + h) * hd;
-			float *kt = kv->k + h * kv->k_stride + t / nr * hd * nr + t % nr;
-			float *vt = kv->v + h * kv->v_stride + t * nr;
-
-			for (size_t i = 0; i < hd; i++) {
-				kt[i * nr] = k[from + i];
-				vt[i / nr * kv->capacity * nr + i % nr] = v[from + i];
-			}
-		}
-}
-
-/* Some query rows of one KV head: `rows` of one query head at successive
- * positions, or the query heads that share the KV head, all at one position. */
+/* Some query rows of one KV head: of `each` query heads that share it at every one of
+ * successive positions.  They are copied, so that they lie together. */
 struct head {
-	const float *k, *v;
-	float *scores, *sums, *max, *total; /* [rows][TC_KEY_TILE], [rows][head_dim], [rows] */
-	size_t head_dim, capacity;
-	size_t rows, pos0, step;            /* row r is at pos0 + r * step */
-	size_t stride;                      /* floats from one row of q and out to the next */
+	const struct tc_kv *kv;
+	const struct tc_config *c;
+	size_t kv_head, each;
+	size_t rows, pos0;                  /* row r is at pos0 + r / each */
 	size_t window;
-	float cap;
+	float *q, *folded;                  /* [rows][head_dim]; folded: of a tile by channel */
+	float *scores, *sums, *max, *total; /* [rows][TC_KV_TILE], [rows][head_dim], [rows] */
 };
 
+/* As many of the heads that share a KV head go together. */
 static size_t
-head_scratch(const struct tc_config *c, size_t rows)
+heads_together(const struct tc_config *c, size_t rows)
 {
-	return tc_max(rows, c->heads / c->kv_heads) * (TC_KEY_TILE + c->head_dim + 2);
+	size_t shared = c->heads / c->kv_heads;
+
+	return rows * shared <= ROWS_TOGETHER ? shared : 1;
 }
 
 size_t
 tc_attend_scratch(const struct tc_config *c, size_t rows)
 {
-	return c->kv_heads * head_scratch(c, rows);
+	size_t most = tc_max(tc_max(rows, ROWS_TOGETHER), c->heads / c->kv_heads);
+
+	return most * (TC_KV_TILE + 3 * c->head_dim + 2);
 }
 
 static size_t
 position(const struct head *h, size_t r)
 {
-	return h->pos0 + r * h->step;
+	return h->pos0 + r / h->each;
+}
+
+/* The first row at this position or after it. */
+static size_t
+first_row(const struct head *h, size_t pos)
+{
+	return pos > h->pos0 ? tc_min((pos - h->pos0) * h->each, h->rows) : 0;
 }
 
 /* The first key that the query at pos sees. */
@@ -113,112 +69,128 @@ first_key(size_t window, size_t pos)
 static void
 mask(size_t pos, size_t key0, size_t window, float cap, float *s)
 {
-	size_t seen = first_key(window, pos), end = pos < key0 ? 0 : tc_min(pos - key0 + 1, TC_KEY_TILE);
-	size_t first = tc_min(seen > key0 ? seen - key0 : 0, TC_KEY_TILE);
+	size_t seen = first_key(window, pos), end = pos < key0 ? 0 : tc_min(pos - key0 + 1, TC_KV_TILE);
+	size_t first = tc_min(seen > key0 ? seen - key0 : 0, TC_KV_TILE);
 
 	if (cap > 0)
 		tc_kernels()->soft_cap(end, cap, s);
 	for (size_t j = 0; j < first; j++)
 		s[j] = -INFINITY;
-	for (size_t j = end; j < TC_KEY_TILE; j++)
+	for (size_t j = end; j < TC_KV_TILE; j++)
 		s[j] = -INFINITY;
+}
+
+/* Scores of rows r0 .. against a whole tile whose keys have scales by channel. */
+static void
+channel_scores(const struct head *h, size_t r0, size_t end, const void *tile)
+{
+	const struct tc_kernels *kern = tc_kernels();
+	enum tc_kv_format f = h->kv->o.format;
+	size_t hd = h->c->head_dim, group = TC_KV_GROUP * tc_kv_row_bytes(f, hd);
+	const uint16_t *scale = tc_kv_scales(h->kv, h->c, tile);
+
+	for (size_t j = 0; j < TC_KV_TILE; j += TC_KV_GROUP, scale += 2 * hd, tile = (const char *)tile + group) {
+		for (size_t r = r0; r < end; r++) {
+			float *s = h->scores + r * TC_KV_TILE + j;
+			float rest = kern->kv_fold(hd, tc_kv_middle(f), h->q + r * hd, scale, scale + hd, h->folded + r * hd);
+
+			for (size_t t = 0; t < TC_KV_GROUP; t++)
+				s[t] = rest;
+		}
+		kern->kv_scores(f, end - r0, hd, TC_KV_GROUP, h->folded + r0 * hd, hd, tile, NULL,
+		    h->scores + r0 * TC_KV_TILE + j, 1);
+	}
 }
 
 /* Scores of rows r0.. against keys key0.., what a row must not see masked. */
 static void
-tile_scores(const struct head *h, size_t r0, size_t key0, size_t keys, const float *q)
+tile_scores(const struct head *h, size_t r0, size_t key0, size_t keys)
 {
-	const struct tc_kernels *kern = tc_kernels();
+	const struct tc_kv *kv = h->kv;
+	const void *tile = tc_kv_keys(kv, h->kv_head, key0);
+	size_t hd = h->c->head_dim, packed = kv->o.channel ? tc_max(first_row(h, tc_kv_packed_from(kv, key0)), r0) : 0;
 
-	for (size_t j = 0; j < keys; j += kern->nr)
-		kern->gemm(h->rows - r0, kern->nr, h->head_dim, q + r0 * h->stride, h->stride, 1,
-		    h->k + (key0 + j) * h->head_dim, h->scores + r0 * TC_KEY_TILE + j, TC_KEY_TILE, 0, NULL);
+	if (!kv->o.channel)
+		tc_kernels()->kv_scores(kv->o.format, h->rows - r0, hd, keys, h->q + r0 * hd, hd, tile,
+		    tc_kv_scales(kv, h->c, tile), h->scores + r0 * TC_KV_TILE, 0);
+	if (kv->o.channel && packed > r0)
+		tc_kernels()->kv_scores(TC_KV_F32, packed - r0, hd, keys, h->q + r0 * hd, hd,
+		    tc_kv_recent_keys(kv, h->c, h->kv_head, key0), NULL, h->scores + r0 * TC_KV_TILE, 0);
+	if (kv->o.channel && packed < h->rows)
+		channel_scores(h, packed, h->rows, tile);
 	for (size_t r = r0; r < h->rows; r++)
-		mask(position(h, r), key0, h->window, h->cap, h->scores + r * TC_KEY_TILE);
+		mask(position(h, r), key0, h->window, (float)h->c->attn_cap, h->scores + r * TC_KV_TILE);
 }
 
+/* Adds a tile of keys and values to what rows r0.. have. */
+static void
+meet_tile(const struct head *h, size_t key0, size_t keys)
+{
+	const struct tc_kernels *kern = tc_kernels();
+	size_t hd = h->c->head_dim, r0 = first_row(h, key0);      /* earlier rows see none of it */
+	const void *values = tc_kv_values(h->kv, h->kv_head, key0);
+
+	tile_scores(h, r0, key0, keys);
+	for (size_t r = r0; r < h->rows; r++) {
+		float f = kern->softmax_step(TC_KV_TILE, h->scores + r * TC_KV_TILE, &h->max[r], &h->total[r]);
+
+		if (f != 1)
+			kern->scale(hd, f, h->sums + r * hd);
+	}
+	kern->kv_sums(h->kv->o.format, h->rows - r0, hd, keys, h->scores + r0 * TC_KV_TILE, values,
+	    tc_kv_scales(h->kv, h->c, values), h->sums + r0 * hd, hd);
+}
+
+/* q, out and softmax: of the first row.  A position has heads * head_dim numbers. */
 static void
 attend_head(const struct head *h, const float *q, float *out, struct tc_softmax *softmax)
 {
-	const struct tc_kernels *kern = tc_kernels();
-	size_t hd = h->head_dim, end = position(h, h->rows - 1) + 1;
+	size_t hd = h->c->head_dim, heads = h->c->heads, end = position(h, h->rows - 1) + 1;
 
 	memset(h->sums, 0, h->rows * hd * sizeof(*h->sums));
 	for (size_t r = 0; r < h->rows; r++) {
+		memcpy(h->q + r * hd, q + (r / h->each * heads + r % h->each) * hd, hd * sizeof(*q));
 		h->max[r] = -INFINITY;
 		h->total[r] = 0;
 	}
-	for (size_t key0 = first_key(h->window, h->pos0) / TC_KEY_TILE * TC_KEY_TILE; key0 < end; key0 += TC_KEY_TILE) {
-		size_t r0 = key0 > h->pos0 ? key0 - h->pos0 : 0;  /* earlier rows see none of it */
-		size_t keys = tc_min(TC_KEY_TILE, end - key0);
-
-		tile_scores(h, r0, key0, keys, q);
-		for (size_t r = r0; r < h->rows; r++) {
-			float f = kern->softmax_step(TC_KEY_TILE, h->scores + r * TC_KEY_TILE, &h->max[r], &h->total[r]);
-
-			if (f != 1)
-				kern->scale(hd, f, h->sums + r * hd);
-		}
-		for (size_t i = 0; i < hd; i += kern->nr)
-			kern->gemm(h->rows - r0, tc_min(kern->nr, hd - i), keys, h->scores + r0 * TC_KEY_TILE,
-			    TC_KEY_TILE, 1, h->v + i * h->capacity + key0 * kern->nr, h->sums + r0 * hd + i, hd, 1, NULL);
-	}
+	tc_kv_rotate(&h->kv->o, hd, h->rows, h->q, false);
+	for (size_t key0 = first_key(h->window, h->pos0) / TC_KV_TILE * TC_KV_TILE; key0 < end; key0 += TC_KV_TILE)
+		meet_tile(h, key0, tc_min(TC_KV_TILE, end - key0));
+	tc_kv_rotate(&h->kv->o, hd, h->rows, h->sums, true);
 	for (size_t r = 0; r < h->rows; r++) {
-		memcpy(out + r * h->stride, h->sums + r * hd, hd * sizeof(*out));
-		kern->scale(hd, 1 / h->total[r], out + r * h->stride);
+		size_t to = r / h->each * heads + r % h->each;
+
+		memcpy(out + to * hd, h->sums + r * hd, hd * sizeof(*out));
+		tc_kernels()->scale(hd, 1 / h->total[r], out + to * hd);
 		if (softmax)
-			softmax[r * h->stride / hd] = (struct tc_softmax){ h->max[r], 1 / h->total[r] };
+			softmax[to] = (struct tc_softmax){ h->max[r], 1 / h->total[r] };
 	}
 }
 
-struct attend {
-	const struct tc_kv *kv;
-	const struct tc_config *c;
-	size_t window, pos0, rows;
-	const float *q;
-	float *out;
-	struct tc_softmax *softmax;
-	float *scratch;
-	size_t each;                        /* floats of scratch from one KV head's to the next's */
-};
-
-/* One KV head. */
-static void
-attend_shared(void *ctx, size_t i, int worker)
+void
+tc_attend_head(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows, size_t kv_head,
+    const float *q, float *out, struct tc_softmax *softmax, float *scratch)
 {
-	const struct attend *a = ctx;
-	const struct tc_config *c = a->c;
-	size_t hd = c->head_dim, shared = c->heads / c->kv_heads;
-	struct head h = {
-		.k = a->kv->k + i * a->kv->k_stride,
-		.v = a->kv->v + i * a->kv->v_stride,
-		.head_dim = hd,
-		.capacity = a->kv->capacity,
-		.rows = a->rows == 1 ? shared : a->rows,
-		.pos0 = a->pos0,
-		.step = a->rows > 1,
-		.stride = a->rows == 1 ? hd : c->heads * hd,
-		.window = a->window,
-		.cap = (float)c->attn_cap,
-		.scores = a->scratch + i * a->each,
-	};
+	size_t hd = c->head_dim, shared = c->heads / c->kv_heads, first = kv_head * shared;
+	size_t each = heads_together(c, rows), n = rows * each;
+	struct head h = { .kv = kv, .c = c, .kv_head = kv_head, .each = each, .rows = n, .pos0 = pos0, .window = window, .q = scratch };
 
-	(void)worker;
-	h.sums = h.scores + h.rows * TC_KEY_TILE;
-	h.max = h.sums + h.rows * hd;
-	h.total = h.max + h.rows;
-	for (size_t j = i * shared; j < (i + 1) * shared; j += a->rows == 1 ? shared : 1)
-		attend_head(&h, a->q + j * hd, a->out + j * hd, a->softmax ? a->softmax + j : NULL);
+	assert(pos0 + rows <= kv->capacity);
+	h.folded = h.q + n * hd;
+	h.sums = h.folded + n * hd;
+	h.scores = h.sums + n * hd;
+	h.max = h.scores + n * TC_KV_TILE;
+	h.total = h.max + n;
+	for (size_t j = first; j < first + shared; j += each)
+		attend_head(&h, q + j * hd, out + j * hd, softmax ? softmax + j : NULL);
 }
 
 void
 tc_attend(const struct tc_kv *kv, const struct tc_config *c, size_t window, size_t pos0, size_t rows,
-    const float *q, float *out, struct tc_softmax *softmax, float *scratch, struct tc_pool *pool)
+    const float *q, float *out, struct tc_softmax *softmax, float *scratch)
 {
-	struct attend a = { kv, c, window, pos0, rows, q, out, softmax, scratch, pool ? head_scratch(c, rows) : 0 };
-
-	assert(pos0 + rows <= kv->capacity);
-	tc_pool_run(pool, c->kv_heads, attend_shared, &a);
+	for (size_t i = 0; i < c->kv_heads; i++)
+		tc_attend_head(kv, c, window, pos0, rows, i, q, out, softmax, scratch);
 }
 
 /* ---- gradient ---- */
@@ -228,15 +200,15 @@ struct meeting {
 	const struct tc_attend_gradient *a;
 	size_t kv_head, head;
 	size_t key0, keys, pos0, queries;
-	float *scores, *dscores;   /* [queries][TC_KEY_TILE] */
+	float *scores, *dscores;   /* [queries][TC_KV_TILE] */
 	float *q, *dout;           /* the queries' as panels, [ceil(head_dim / nr)][queries][nr] */
-	float *dk, *dv;            /* [TC_KEY_TILE][head_dim] */
+	float *dk, *dv;            /* [TC_KV_TILE][head_dim] */
 };
 
 size_t
 tc_attend_gradient_scratch(const struct tc_config *c)
 {
-	return 2 * TC_KEY_TILE * (TC_KEY_TILE + value_panels(c) * tc_kernels()->nr + c->head_dim);
+	return 2 * TC_KV_TILE * (TC_KV_TILE + tc_round_up(c->head_dim, tc_kernels()->nr) + c->head_dim);
 }
 
 /* Scores of the queries, then their softmax and its gradient: scores become
@@ -249,20 +221,17 @@ meet(const struct meeting *m)
 	const struct tc_config *c = a->c;
 	size_t hd = c->head_dim, stride = c->heads * hd, at = m->pos0 * stride + m->head * hd;
 
-	for (size_t j = 0; j < m->keys; j += kern->nr) {
-		size_t panel = m->kv_head * a->kv->k_stride + (m->key0 + j) * hd;
-
-		kern->gemm(m->queries, kern->nr, hd, a->q + at, stride, 1, a->kv->k + panel, m->scores + j, TC_KEY_TILE, 0, NULL);
-		kern->gemm(m->queries, kern->nr, hd, a->dout + at, stride, 1, a->swapped->k + panel, m->dscores + j,
-		    TC_KEY_TILE, 0, NULL);
-	}
+	kern->kv_scores(TC_KV_F32, m->queries, hd, m->keys, a->q + at, stride, tc_kv_keys(a->kv, m->kv_head, m->key0), NULL,
+	    m->scores, 0);
+	kern->kv_scores(TC_KV_F32, m->queries, hd, m->keys, a->dout + at, stride, tc_kv_keys(a->swapped, m->kv_head, m->key0), NULL,
+	    m->dscores, 0);
 	for (size_t r = 0; r < m->queries; r++) {
 		size_t row = (m->pos0 + r) * c->heads + m->head;
-		float *s = m->scores + r * TC_KEY_TILE;
+		float *s = m->scores + r * TC_KV_TILE;
 
 		mask(m->pos0 + r, m->key0, a->window, (float)c->attn_cap, s);
-		kern->softmax_grad(TC_KEY_TILE, a->softmax[row].max, a->softmax[row].inverse, a->delta[row], (float)c->attn_cap,
-		    s, m->dscores + r * TC_KEY_TILE);
+		kern->softmax_grad(TC_KV_TILE, a->softmax[row].max, a->softmax[row].inverse, a->delta[row], (float)c->attn_cap,
+		    s, m->dscores + r * TC_KV_TILE);
 	}
 }
 
@@ -275,14 +244,13 @@ add_products(const struct meeting *m)
 	const struct tc_config *c = a->c;
 	size_t nr = kern->nr, hd = c->head_dim, ld = (c->heads + 2 * c->kv_heads) * hd;
 
+	kern->kv_sums(TC_KV_F32, m->queries, hd, m->keys, m->dscores, tc_kv_values(a->swapped, m->kv_head, m->key0), NULL,
+	    a->dqkv + m->pos0 * ld + m->head * hd, ld);
 	for (size_t i = 0; i < hd; i += nr) {
 		size_t n = tc_min(nr, hd - i);
 
-		kern->gemm(m->queries, n, m->keys, m->dscores, TC_KEY_TILE, 1,
-		    a->swapped->v + m->kv_head * a->swapped->v_stride + i * a->swapped->capacity + m->key0 * nr,
-		    a->dqkv + m->pos0 * ld + m->head * hd + i, ld, 1, NULL);
-		kern->gemm(m->keys, n, m->queries, m->dscores, 1, TC_KEY_TILE, m->q + i * m->queries, m->dk + i, hd, 1, NULL);
-		kern->gemm(m->keys, n, m->queries, m->scores, 1, TC_KEY_TILE, m->dout + i * m->queries, m->dv + i, hd, 1, NULL);
+		kern->gemm(m->keys, n, m->queries, m->dscores, 1, TC_KV_TILE, m->q + i * m->queries, m->dk + i, hd, 1, NULL);
+		kern->gemm(m->keys, n, m->queries, m->scores, 1, TC_KV_TILE, m->dout + i * m->queries, m->dv + i, hd, 1, NULL);
 	}
 }
 
@@ -297,13 +265,13 @@ gradient_of_keys(struct meeting *m)
 	size_t end = a->window ? tc_min(a->rows, m->key0 + m->keys - 1 + a->window) : a->rows;
 	float *dk = a->dqkv + m->key0 * ld + stride + m->kv_head * hd, *dv = dk + c->kv_heads * hd;
 
-	memset(m->dk, 0, TC_KEY_TILE * hd * sizeof(*m->dk));
-	memset(m->dv, 0, TC_KEY_TILE * hd * sizeof(*m->dv));
+	memset(m->dk, 0, TC_KV_TILE * hd * sizeof(*m->dk));
+	memset(m->dv, 0, TC_KV_TILE * hd * sizeof(*m->dv));
 	for (m->head = m->kv_head * shared; m->head < (m->kv_head + 1) * shared; m->head++)
-		for (m->pos0 = m->key0; m->pos0 < end; m->pos0 += TC_KEY_TILE) {
+		for (m->pos0 = m->key0; m->pos0 < end; m->pos0 += TC_KV_TILE) {
 			size_t at = m->pos0 * stride + m->head * hd;
 
-			m->queries = tc_min(TC_KEY_TILE, end - m->pos0);
+			m->queries = tc_min(TC_KV_TILE, end - m->pos0);
 			tc_panels_put(m->q, m->queries, 0, m->queries, hd, a->q + at, stride);
 			tc_panels_put(m->dout, m->queries, 0, m->queries, hd, a->dout + at, stride);
 			meet(m);
@@ -319,19 +287,19 @@ void
 tc_attend_gradient(const struct tc_attend_gradient *a, size_t kv_head, float *scratch)
 {
 	const struct tc_config *c = a->c;
-	size_t hd = c->head_dim, padded = value_panels(c) * tc_kernels()->nr, shared = c->heads / c->kv_heads;
+	size_t hd = c->head_dim, padded = tc_round_up(hd, tc_kernels()->nr), shared = c->heads / c->kv_heads;
 	size_t ld = (c->heads + 2 * c->kv_heads) * hd;
 	struct meeting m = { .a = a, .kv_head = kv_head, .scores = scratch };
 
-	m.dscores = m.scores + TC_KEY_TILE * TC_KEY_TILE;
-	m.q = m.dscores + TC_KEY_TILE * TC_KEY_TILE;
-	m.dout = m.q + TC_KEY_TILE * padded;
-	m.dk = m.dout + TC_KEY_TILE * padded;
-	m.dv = m.dk + TC_KEY_TILE * hd;
+	m.dscores = m.scores + TC_KV_TILE * TC_KV_TILE;
+	m.q = m.dscores + TC_KV_TILE * TC_KV_TILE;
+	m.dout = m.q + TC_KV_TILE * padded;
+	m.dk = m.dout + TC_KV_TILE * padded;
+	m.dv = m.dk + TC_KV_TILE * hd;
 	for (size_t r = 0; r < a->rows; r++)
 		memset(a->dqkv + r * ld + kv_head * shared * hd, 0, shared * hd * sizeof(*a->dqkv));
-	for (m.key0 = 0; m.key0 < a->rows; m.key0 += TC_KEY_TILE) {
-		m.keys = tc_min(TC_KEY_TILE, a->rows - m.key0);
+	for (m.key0 = 0; m.key0 < a->rows; m.key0 += TC_KV_TILE) {
+		m.keys = tc_min(TC_KV_TILE, a->rows - m.key0);
 		gradient_of_keys(&m);
 	}
 }

@@ -225,7 +225,7 @@ tc_scratch_alloc(struct tc_scratch *s, const struct tc_config *c, struct tc_pool
 		{ &s->norm, TC_TILE_ROWS * c->width },
 		{ &s->kv, TC_TILE_ROWS * kv * 2 },
 		{ &s->att, TC_TILE_ROWS * q },
-		{ &s->att_work, tc_attend_scratch(c, TC_TILE_ROWS) },
+		{ &s->att_work, (size_t)tc_pool_threads(pool) * tc_attend_scratch(c, TC_TILE_ROWS) },
 		{ &s->gate, TC_TILE_ROWS * c->ffn },
 		{ &s->up, TC_TILE_ROWS * c->ffn },
 		{ &s->out, TC_TILE_ROWS * c->width },
@@ -358,10 +358,10 @@ tc_rope_rows(const struct tc_config *c, const struct tc_rope_table *rope, int bl
 
 void
 tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct tc_rope_table *rope,
-    size_t length, size_t pos0, size_t rows, const float *hidden, float *q, struct tc_kv *kv,
+    const struct tc_spans *spans, const float *hidden, float *q,
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool)
 {
-	size_t dq = c->heads * c->head_dim, dkv = c->kv_heads * c->head_dim;
+	size_t dq = c->heads * c->head_dim, dkv = c->kv_heads * c->head_dim, rows = spans->rows;
 	float *k = s->kv, *v = s->kv + rows * dkv;
 	const float *x;
 
@@ -374,10 +374,42 @@ tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct t
 	keep(sites->k, k, rows * dkv);
 	norm_heads(&b->q_norm, c, rows, c->heads, q);
 	norm_heads(&b->k_norm, c, rows, c->kv_heads, k);
-	tc_rope_rows(c, rope, b->index, length, pos0, rows, c->heads, q, dq, false);
-	tc_rope_rows(c, rope, b->index, length, pos0, rows, c->kv_heads, k, dkv, false);
-	tc_kernels()->scale(rows * dq, (float)c->query_scale, q);
-	tc_kv_store(kv, c, pos0, rows, k, v);
+	for (size_t i = 0; i < spans->n; i++) {
+		const struct tc_span *at = &spans->span[i];
+
+		tc_rope_rows(c, rope, b->index, at->length, at->pos0, at->rows, c->heads, q, dq, false);
+		tc_rope_rows(c, rope, b->index, at->length, at->pos0, at->rows, c->kv_heads, k, dkv, false);
+		tc_kernels()->scale(at->rows * dq, (float)c->query_scale, q);
+		tc_kv_store(at->kv, c, at->pos0, at->rows, k, v);
+		q += at->rows * dq;
+		k += at->rows * dkv;
+		v += at->rows * dkv;
+	}
+}
+
+struct attend {
+	const struct tc_config *c;
+	size_t window;
+	const struct tc_spans *spans;
+	const float *q;
+	float *out;
+	struct tc_softmax *softmax;
+	float *scratch;
+};
+
+/* One KV head of one span. */
+static void
+attend_one(void *ctx, size_t i, int worker)
+{
+	const struct attend *a = ctx;
+	const struct tc_config *c = a->c;
+	const struct tc_span *at = &a->spans->span[i / c->kv_heads];
+	size_t row = 0, dq = c->heads * c->head_dim;
+
+	for (const struct tc_span *s = a->spans->span; s < at; s++)
+		row += s->rows;
+	tc_attend_head(at->kv, c, a->window, at->pos0, at->rows, i % c->kv_heads, a->q + row * dq, a->out + row * dq,
+	    a->softmax ? a->softmax + row * c->heads : NULL, a->scratch + (size_t)worker * tc_attend_scratch(c, TC_TILE_ROWS));
 }
 
 /* act(gate x) * up x, or act(up x) where there is no gate. */
@@ -398,11 +430,12 @@ run_mlp(const struct tc_block *b, const struct tc_config *c, size_t rows, const 
 }
 
 void
-tc_block_rest(const struct tc_block *b, const struct tc_config *c, size_t pos0, size_t rows,
-    float *hidden, const float *q, const struct tc_kv *kv,
+tc_block_rest(const struct tc_block *b, const struct tc_config *c,
+    const struct tc_spans *spans, float *hidden, const float *q,
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool)
 {
-	size_t dq = c->heads * c->head_dim, window = tc_block_window(c, b->index);
+	size_t dq = c->heads * c->head_dim, rows = spans->rows;
+	struct attend a = { c, tc_block_window(c, b->index), spans, q, NULL, NULL, s->att_work };
 	float *att, *mid;
 	const float *x;
 
@@ -410,7 +443,9 @@ tc_block_rest(const struct tc_block *b, const struct tc_config *c, size_t pos0, 
 	sites = sites ? sites : &no_sites;
 	att = or_scratch(sites->site[TC_SITE_ATTN_OUT], s->att);
 	mid = or_scratch(sites->site[TC_SITE_MLP_MID], s->gate);
-	tc_attend(kv, c, window, pos0, rows, q, att, sites->softmax, s->att_work, pool);
+	a.out = att;
+	a.softmax = sites->softmax;
+	tc_pool_run(pool, spans->n * c->kv_heads, attend_one, &a);
 	tc_linear_run(&b->o, rows, att, dq, s->out, c->width, s->work, pool);
 	keep(sites->o, s->out, rows * c->width);
 	add_output(&b->attn_post_norm, c, rows, s->out, hidden);

@@ -1,5 +1,5 @@
 /* block.h - one decoder block: its weights, prepared, and its forward pass
- * over some rows of one sequence.
+ * over some rows.
  *
  * The description in struct tc_config decides what a block has; there is one
  * forward for all architectures. */
@@ -89,17 +89,35 @@ struct tc_sites {
 	                              * computed where down is NULL */
 };
 
-/* First half, rows <= TC_TILE_ROWS at positions pos0..: norm, q, k, v, rope;
- * writes q[rows][heads * head_dim] (scaled) and stores
- * keys and values.  length: of the whole sequence, which longrope looks at. */
+/* Successive rows of one sequence, at positions pos0..  length: of the whole
+ * sequence, which longrope looks at. */
+struct tc_span {
+	struct tc_kv *kv;
+	size_t length, pos0, rows;
+};
+/* Rows that go through a block together, of some sequences. */
+struct tc_spans {
+	const struct tc_span *span;
+	size_t n, rows;                /* rows: of all, at most TC_TILE_ROWS */
+};
+
+/* A tile of sequences that have these caches, from the first of the batch on. */
+static inline struct tc_span
+tc_tile_span(const struct tc_tile *t, struct tc_kv *kv)
+{
+	return (struct tc_span){ &kv[t->seq], t->length, t->pos0, t->rows };
+}
+
+/* First half: norm, q, k, v, rope; writes q[rows][heads * head_dim] (scaled) and
+ * stores keys and values. */
 void tc_block_qkv(const struct tc_block *b, const struct tc_config *c, const struct tc_rope_table *rope,
-    size_t length, size_t pos0, size_t rows, const float *hidden, float *q, struct tc_kv *kv,
+    const struct tc_spans *spans, const float *hidden, float *q,
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool);
 
 /* Second half: attention, o, residual, norm, MLP, residual; hidden is
  * [rows][width], updated. */
-void tc_block_rest(const struct tc_block *b, const struct tc_config *c, size_t pos0, size_t rows,
-    float *hidden, const float *q, const struct tc_kv *kv,
+void tc_block_rest(const struct tc_block *b, const struct tc_config *c,
+    const struct tc_spans *spans, float *hidden, const float *q,
     struct tc_scratch *s, const struct tc_sites *sites, struct tc_pool *pool);
 
 #endif

@@ -185,7 +185,7 @@ tc_block_rows_alloc(struct tc_block_rows *r, const struct tc_config *c, const st
 	if (!r->softmax || !r->norms || !r->swapped)
 		return -1;
 	for (; r->nswapped < most->sequences; r->nswapped++)
-		if (tc_kv_alloc(&r->swapped[r->nswapped], c, kv[r->nswapped].capacity, err) < 0)
+		if (tc_kv_alloc(&r->swapped[r->nswapped], c, &kv->o, kv[r->nswapped].capacity, kv[r->nswapped].capacity, err) < 0)
 			return -1;
 	return 0;
 }
@@ -283,15 +283,16 @@ tc_block_back_qkv(const struct tc_block_gradient *g, const struct tc_tile *t, co
 {
 	const struct tc_config *c = g->c;
 	struct tc_block_rows *r = g->rows;
-	const float *k = s->forward->kv, *v = k + t->rows * kv_dim(c);
+	float *k = s->forward->kv, *v = k + t->rows * kv_dim(c);
 	struct tc_sites sites = { .site = { [TC_SITE_ATTN_IN] = s->x } };
+	struct tc_span span = tc_tile_span(t, r->kv);
+	struct tc_spans spans = { &span, 1, t->rows };
 
 	if (r->q_raw) {
 		sites.q = r->q_raw + t->row * q_dim(c);
 		sites.k = r->k_raw + t->row * kv_dim(c);
 	}
-	tc_block_qkv(g->block, c, g->rope, t->length, t->pos0, t->rows, input, r->q + t->row * q_dim(c), &r->kv[t->seq],
-	    s->forward, &sites, NULL);
+	tc_block_qkv(g->block, c, g->rope, &spans, input, r->q + t->row * q_dim(c), s->forward, &sites, NULL);
 	tc_kv_store(&r->swapped[t->seq], c, t->pos0, t->rows, v, k);
 	put_input(g, t, TC_SITE_ATTN_IN, s->x);
 }
@@ -379,10 +380,12 @@ tc_block_back_rest(const struct tc_block_gradient *g, const struct tc_tile *t, s
 		.up = s->up,
 		.open = true,
 	};
+	struct tc_span span = tc_tile_span(t, r->kv);
+	struct tc_spans spans = { &span, 1, t->rows };
 
 	memset(r->norms + index * tc_block_norms(c), 0, tc_block_norms(c) * sizeof(float));
 	memcpy(s->hidden, input, t->rows * c->width * sizeof(*input));
-	tc_block_rest(g->block, c, t->pos0, t->rows, s->hidden, r->q + t->row * q_dim(c), &r->kv[t->seq], s->forward, &sites, NULL);
+	tc_block_rest(g->block, c, &spans, s->hidden, r->q + t->row * q_dim(c), s->forward, &sites, NULL);
 	put_input(g, t, TC_SITE_ATTN_OUT, s->att);
 	put_input(g, t, TC_SITE_MLP_IN, s->x);
 	put_input(g, t, TC_SITE_MLP_MID, s->mid);

@@ -1,5 +1,6 @@
 #include "model/exec.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,8 +49,9 @@ keep_hidden(struct tc_exec *e, size_t block)
 
 /* What the largest batch needs. */
 static int
-alloc_batch(struct tc_exec *e, bool with_hooks, struct tc_err *err)
+alloc_batch(struct tc_exec *e, const struct tc_exec_options *o, struct tc_err *err)
 {
+	bool with_hooks = o->with_hooks;
 	const struct tc_config *c = e->config;
 	struct tc_batch_sizes most = tc_batch_largest(e->start, e->nseq);
 
@@ -65,7 +67,7 @@ alloc_batch(struct tc_exec *e, bool with_hooks, struct tc_err *err)
 	if (tc_rope_table_make(&e->rope, c, most.length, err) < 0)
 		return -1;
 	for (; e->nkv < most.sequences; e->nkv++)
-		if (tc_kv_alloc(&e->kv[e->nkv], c, e->kv[e->nkv].capacity, err) < 0)
+		if (tc_kv_alloc(&e->kv[e->nkv], c, &o->kv, e->kv[e->nkv].capacity, e->kv[e->nkv].capacity, err) < 0)
 			return -1;
 	e->q = tc_alloc(most.rows, c->heads * c->head_dim * sizeof(float), err);
 	e->tile = tc_alloc(most.tiles, sizeof(*e->tile), err);
@@ -85,7 +87,10 @@ int
 tc_exec_open(struct tc_exec *e, const struct tc_config *c, struct tc_pool *pool, size_t nseq, const size_t *length,
     const struct tc_exec_options *o, struct tc_err *err)
 {
+	assert(!o->with_gradient || o->kv.format == TC_KV_F32);
 	*e = (struct tc_exec){ .config = c, .pool = pool, .nseq = nseq };
+	if (tc_kv_check(&o->kv, c, err) < 0)
+		goto fail;
 	e->start = tc_alloc(nseq + 1, sizeof(*e->start), err);
 	if (!e->start)
 		goto fail;
@@ -98,7 +103,7 @@ tc_exec_open(struct tc_exec *e, const struct tc_config *c, struct tc_pool *pool,
 	for (int i = 0; i < tc_pool_threads(pool); i++)
 		if (tc_scratch_alloc(&e->scratch[i], c, NULL, err) < 0)
 			goto fail;
-	if (alloc_hidden(e, o, err) < 0 || alloc_batch(e, o->with_hooks, err) < 0)
+	if (alloc_hidden(e, o, err) < 0 || alloc_batch(e, o, err) < 0)
 		goto fail;
 	return 0;
 fail:
@@ -159,6 +164,7 @@ tc_exec_embed(struct tc_exec *e, const struct tc_tensor *embed, const uint32_t *
 struct pass {
 	struct tc_exec *e;
 	const struct tc_block *b;
+	size_t first;                /* sequence of the batch */
 	bool hooked, looks;
 };
 
@@ -180,9 +186,20 @@ tile_qkv(void *ctx, size_t i, int worker)
 	struct tc_exec *e = p->e;
 	const struct tc_tile *t = &e->tile[i];
 	struct tc_sites sites = tile_sites(p, t);
+	struct tc_span span = tc_tile_span(t, e->kv);
+	struct tc_spans spans = { &span, 1, t->rows };
 
-	tc_block_qkv(p->b, e->config, &e->rope, t->length, t->pos0, t->rows, e->hidden + t->token * e->config->width,
-	    e->q + t->row * e->config->heads * e->config->head_dim, &e->kv[t->seq], &e->scratch[worker], &sites, NULL);
+	tc_block_qkv(p->b, e->config, &e->rope, &spans, e->hidden + t->token * e->config->width,
+	    e->q + t->row * e->config->heads * e->config->head_dim, &e->scratch[worker], &sites, NULL);
+}
+
+static void
+settle_sequence(void *ctx, size_t i, int worker)
+{
+	const struct pass *p = ctx;
+
+	(void)worker;
+	tc_kv_settle(&p->e->kv[i], p->e->config, 0, sequence_length(p->e, p->first + i));
 }
 
 static void
@@ -192,14 +209,16 @@ tile_rest(void *ctx, size_t i, int worker)
 	struct tc_exec *e = p->e;
 	const struct tc_tile *t = &e->tile[i];
 	struct tc_sites sites = tile_sites(p, t);
+	struct tc_span span = tc_tile_span(t, e->kv);
+	struct tc_spans spans = { &span, 1, t->rows };
 	size_t width = e->config->width;
 	float *hidden = e->hidden + t->token * width;
 
 	sites.open = p->looks;
 	if (p->looks)
 		hidden = memcpy(e->copy + (size_t)worker * TC_TILE_ROWS * width, hidden, t->rows * width * sizeof(*hidden));
-	tc_block_rest(p->b, e->config, t->pos0, t->rows, hidden,
-	    e->q + t->row * e->config->heads * e->config->head_dim, &e->kv[t->seq], &e->scratch[worker], &sites, NULL);
+	tc_block_rest(p->b, e->config, &spans, hidden,
+	    e->q + t->row * e->config->heads * e->config->head_dim, &e->scratch[worker], &sites, NULL);
 }
 
 static void
@@ -219,9 +238,11 @@ run_block(struct tc_exec *e, struct pass *p, tc_exec_hook *hook, void *ctx)
 	for (size_t first = 0, end; first < e->nseq; first = end) {
 		size_t n;
 
+		p->first = first;
 		tc_batch_next(e->start, e->nseq, first, &end);
 		n = tc_batch_tiles(e->start, first, end, e->tile);
 		tc_pool_run(e->pool, n, tile_qkv, p);
+		tc_pool_run(e->pool, end - first, settle_sequence, p);
 		tc_pool_run(e->pool, n, tile_rest, p);
 		if (hook)
 			show_sites(e, first, end, hook, ctx);

@@ -44,6 +44,7 @@ struct tc_exec {
  * with_gradient: keep what tc_gradient_run() asks for. */
 struct tc_exec_options {
 	bool with_hooks, with_gradient;
+	struct tc_kv_options kv;     /* with_gradient: f32 */
 	struct tc_spill_options spill;
 };
 /* What the hidden states take; TC_NOMEM when that cannot be counted. */

@@ -1,10 +1,13 @@
 #include "model/sample.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/math.h"
 #include "base/mem.h"
+#include "kernel/kernel.h"
 
 struct tc_choice {
 	float logit;
@@ -46,62 +49,148 @@ penalize(struct tc_sampler *s, float *logits, const uint32_t *seen, size_t nseen
 	}
 }
 
-static uint32_t
-argmax(const float *z, size_t n)
+uint32_t
+tc_argmax(const float *z, size_t n)
 {
-	size_t best = 0;
+	float low, high;
+	size_t i = 0;
 
-	for (size_t i = 1; i < n; i++)
-		if (z[i] > z[best])
-			best = i;
-	return (uint32_t)best;
+	tc_kernels()->range(n, z, &low, &high);
+	while (z[i] != high)
+		i++;
+	return (uint32_t)i;
 }
 
-static int
-descending(const void *a, const void *b)
+static bool
+before(const struct tc_choice *x, const struct tc_choice *y)
 {
-	const struct tc_choice *x = a, *y = b;
-
-	if (x->logit != y->logit)
-		return x->logit < y->logit ? 1 : -1;
-	return (x->id > y->id) - (x->id < y->id);
+	return x->logit > y->logit || (x->logit == y->logit && x->id < y->id);
 }
 
-/* Probabilities of the first n choices (sorted), relative to the first. */
-static double
-weigh(struct tc_choice *c, size_t n, double temperature)
+/* c[i] is put where it belongs in a heap of n, the most likely on top. */
+static void
+sink(struct tc_choice *c, size_t i, size_t n)
 {
-	double sum = 0;
+	struct tc_choice x = c[i];
 
-	for (size_t i = 0; i < n; i++)
-		sum += c[i].p = tc_exp(((double)c[i].logit - (double)c[0].logit) / temperature);
-	return sum;
+	for (size_t k; (k = 2 * i + 1) < n; i = k) {
+		if (k + 1 < n && before(&c[k + 1], &c[k]))
+			k++;
+		if (!before(&c[k], &x))
+			break;
+		c[i] = c[k];
+	}
+	c[i] = x;
+}
+
+/* Moves the most likely ones behind the others, the first of them last, until
+ * they are k or have `mass` together; returns the first that was not. */
+static size_t
+take_likely(struct tc_choice *c, size_t n, size_t k, double mass)
+{
+	size_t left = n;
+
+	for (size_t i = n / 2; i > 0; i--)
+		sink(c, i - 1, n);
+	do {
+		struct tc_choice top = c[0];
+
+		c[0] = c[--left];
+		sink(c, 0, left);
+		c[left] = top;
+		mass -= top.p;
+	} while (left > 0 && n - left < k && mass > 0);
+	return left;
+}
+
+/* The choices that may be drawn: *n from the one that is returned on; their p
+ * sum to *mass. */
+static const struct tc_choice *
+weigh(struct tc_sampler *s, float *logits, const uint32_t *seen, size_t nseen, size_t *n, double *mass)
+{
+	struct tc_choice *c = s->choice;
+	size_t first = 0, k = s->o.top_k > 0 ? tc_min(s->o.top_k, s->vocab) : s->vocab;
+	float top;
+
+	if (s->o.repeat_penalty != 1)
+		penalize(s, logits, seen, nseen);
+	top = logits[tc_argmax(logits, s->vocab)];
+	*mass = 0;
+	for (size_t i = 0; i < s->vocab; i++) {
+		c[i] = (struct tc_choice){ .logit = logits[i], .id = (uint32_t)i };
+		*mass += c[i].p = tc_exp(((double)logits[i] - (double)top) / s->o.temperature);
+	}
+	/* What top-p counts is what top-k has left. */
+	if (k < s->vocab) {
+		first = take_likely(c, s->vocab, k, HUGE_VAL);
+		*mass = 0;
+		for (size_t i = s->vocab; i > first; i--)
+			*mass += c[i - 1].p;
+	}
+	if (s->o.top_p < 1)
+		first += take_likely(c + first, s->vocab - first, k, s->o.top_p * *mass);
+	*mass = 0;
+	for (size_t i = first; i < s->vocab; i++)
+		*mass += c[i].p;
+	*n = s->vocab - first;
+	return c + first;
 }
 
 uint32_t
 tc_sample(struct tc_sampler *s, float *logits, const uint32_t *seen, size_t nseen)
 {
-	struct tc_choice *c = s->choice;
-	size_t n = s->vocab, kept = 0;
-	double sum, mass = 0, at;
+	const struct tc_choice *c;
+	double mass, at;
+	size_t n;
 
-	if (s->o.repeat_penalty != 1)
-		penalize(s, logits, seen, nseen);
-	if (s->o.temperature == 0)
-		return argmax(logits, s->vocab);
-	for (size_t i = 0; i < s->vocab; i++)
-		c[i] = (struct tc_choice){ .logit = logits[i], .id = (uint32_t)i };
-	qsort(c, n, sizeof(*c), descending);
-	if (s->o.top_k > 0)
-		n = tc_min(n, s->o.top_k);
-	sum = weigh(c, n, s->o.temperature);
-	while (kept < n && (kept == 0 || mass < s->o.top_p * sum))
-		mass += c[kept++].p;
+	if (s->o.temperature == 0) {
+		if (s->o.repeat_penalty != 1)
+			penalize(s, logits, seen, nseen);
+		return tc_argmax(logits, s->vocab);
+	}
+	c = weigh(s, logits, seen, nseen, &n, &mass);
 	at = tc_rng_unit(&s->rng) * mass;
-	for (size_t i = 0; i < kept; i++) {
+	for (size_t i = 0; i < n; i++) {
 		at -= c[i].p;
 		if (at < 0)
 			return c[i].id;
 	}
-	return c[kept - 1].id;
+	return c[n - 1].id;
+}
+
+void
+tc_sample_probabilities(struct tc_sampler *s, float *logits, const uint32_t *seen, size_t nseen, double *p)
+{
+	const struct tc_choice *c;
+	double mass;
+	size_t n;
+
+	memset(p, 0, s->vocab * sizeof(*p));
+	if (s->o.temperature == 0) {
+		p[tc_sample(s, logits, seen, nseen)] = 1;
+		return;
+	}
+	c = weigh(s, logits, seen, nseen, &n, &mass);
+	for (size_t i = 0; i < n; i++)
+		p[c[i].id] = c[i].p / mass;
+}
+
+uint32_t
+tc_sample_from(struct tc_sampler *s, const double *p)
+{
+	double sum = 0, at;
+	size_t last = 0;
+
+	for (size_t i = 0; i < s->vocab; i++)
+		sum += p[i];
+	at = tc_rng_unit(&s->rng) * sum;
+	for (size_t i = 0; i < s->vocab; i++) {
+		if (p[i] <= 0)
+			continue;
+		last = i;
+		at -= p[i];
+		if (at < 0)
+			break;
+	}
+	return (uint32_t)last;
 }

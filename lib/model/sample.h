@@ -31,4 +31,13 @@ void tc_sampler_close(struct tc_sampler *s);
  * (the smallest set whose probability reaches p).  logits are changed. */
 uint32_t tc_sample(struct tc_sampler *s, float *logits, const uint32_t *seen, size_t nseen);
 
+/* The probabilities p[vocab] with which it would return each; greedy: 1 for one
+ * of them. */
+void tc_sample_probabilities(struct tc_sampler *s, float *logits, const uint32_t *seen, size_t nseen, double *p);
+/* Draws by weights p[vocab], not all 0. */
+uint32_t tc_sample_from(struct tc_sampler *s, const double *p);
+
+/* The index of the largest of n > 0 numbers, none NaN, the first of equals. */
+uint32_t tc_argmax(const float *z, size_t n);
+
 #endif

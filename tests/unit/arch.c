@@ -225,22 +225,62 @@ apart(const struct reference *ref, const float *a, const float *b)
 }
 
 /* The first sequence, some tokens at a time: after each time the logits are
- * the executor's. */
+ * the executor's, all of them or the last. */
 static bool
-decodes_by(struct tc_decode *d, const struct reference *ref, size_t some, const float *want)
+decodes_by(struct tc_decode *d, struct tc_sequence *q, const struct reference *ref, size_t some, bool all, const float *want)
 {
-	tc_decode_crop(d, 0);
+	tc_sequence_crop(q, 0);
 	for (size_t i = 0, n; i < ref->len; i += n) {
-		n = tc_min(some, ref->len - i);
-		if (tc_decode_run(d, ref->ids + i, n, &err) < 0 ||
-		    memcmp(d->logits, want + (i + n - 1) * ref->vocab, ref->vocab * sizeof(*want)) != 0)
+		struct tc_append a = { .s = q, .ids = ref->ids + i, .count = n = tc_min(some, ref->len - i), .all = all };
+
+		if (tc_decode_run(d, &a, 1, &err) < 0 ||
+		    memcmp(a.logits, want + (all ? i : i + n - 1) * ref->vocab, (all ? n : 1) * ref->vocab * sizeof(*want)) != 0)
 			return false;
 	}
 	return true;
 }
 
+/* Several at once, each further on than the last and taking other steps, now
+ * and then some thrown away. */
+#define BESIDE 11
+
+static bool
+decodes_beside(struct tc_decode *d, const struct tc_model *m, const struct reference *ref, const float *want)
+{
+	struct tc_sequence q[BESIDE] = {{0}};
+	struct tc_append a[BESIDE];
+	bool good = true;
+	size_t n;
+
+	for (size_t i = 0; i < BESIDE; i++)
+		good = good && tc_sequence_open(&q[i], m, ref->len, &err) == 0;
+	for (size_t round = 0; good; round++) {
+		n = 0;
+		for (size_t i = 0; i < BESIDE; i++) {
+			size_t left = ref->len - q[i].n;
+
+			if (left > 0)
+				a[n++] = (struct tc_append){ .s = &q[i], .ids = ref->ids + q[i].n,
+				    .count = tc_min(left, 1 + (round * 7 + i * 5) % 12), .all = (round + i) % 2 };
+		}
+		if (n == 0)
+			break;
+		good = tc_decode_run(d, a, n, &err) == 0;
+		for (size_t k = 0; good && k < n; k++) {
+			size_t mine = a[k].all ? a[k].count : 1;
+
+			good = memcmp(a[k].logits, want + (a[k].s->n - mine) * ref->vocab, mine * ref->vocab * sizeof(*want)) == 0;
+			if (a[k].s->n < ref->len && a[k].count > 5)
+				tc_sequence_crop(a[k].s, a[k].s->n - 3);
+		}
+	}
+	for (size_t i = 0; i < BESIDE; i++)
+		tc_sequence_close(&q[i]);
+	return good;
+}
+
 /* Token by token, by the most that go through the blocks together, by one more,
- * and the whole prompt at once. */
+ * and the whole prompt at once; alone and beside others. */
 static void
 check_decoding(const char *title, const struct reference *ref, const char *model, const struct form *form, const float *want)
 {
@@ -248,18 +288,23 @@ check_decoding(const char *title, const struct reference *ref, const char *model
 	struct tc_source *s = NULL;
 	struct tc_model m = {0};
 	struct tc_decode d = {0};
+	struct tc_sequence q = {0};
 	bool runs;
 
 	/* The same number of positions as the executor: longrope looks at it. */
 	runs = tc_model_open(&s, fixture(model, ""), &err) == 0 && tc_model_begin(&m, &s->header, NULL, &err) == 0 &&
 	    take_all(s, form, take_model, &m) == 0 && tc_model_finish(&m, &err) == 0 &&
-	    tc_decode_open(&d, &m, ref->len, &err) == 0;
-	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++)
-		ok(runs && decodes_by(&d, ref, some[i], want), "%s: decoding by %zu gives the same bits", title, some[i]);
+	    tc_sequence_open(&q, &m, ref->len, &err) == 0 && tc_decode_open(&d, &m, ref->len, TC_DECODE_ROWS, &err) == 0;
+	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+		ok(runs && decodes_by(&d, &q, ref, some[i], false, want), "%s: decoding by %zu gives the same bits", title, some[i]);
+		ok(runs && decodes_by(&d, &q, ref, some[i], true, want), "%s: and after every one of them", title);
+	}
+	ok(runs && decodes_beside(&d, &m, ref, want), "%s: decoding beside others gives the same bits", title);
 	if (!runs)
 		printf("# %s\n", err.msg);
 	if (d.m)
 		tc_decode_close(&d);
+	tc_sequence_close(&q);
 	tc_model_free(&m);
 	tc_source_close(s);
 }

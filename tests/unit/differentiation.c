@@ -266,16 +266,18 @@ struct attended {
 static void
 attend(const struct attention *a, double *const in[INPUTS], struct attended *to)
 {
+	const struct tc_kv_options f32 = {0};
 	float *scratch = malloc(tc_attend_scratch(&a->c, a->rows) * sizeof(*scratch));
 
 	for (int i = 0; i < INPUTS; i++)
 		narrow(input_size(a, i), in[i], to->in[i]);
 	to->swapped = to->kv = (struct tc_kv){0};
-	if (tc_kv_alloc(&to->kv, &a->c, a->rows, &err) < 0 || tc_kv_alloc(&to->swapped, &a->c, a->rows, &err) < 0)
+	if (tc_kv_alloc(&to->kv, &a->c, &f32, a->rows, a->rows, &err) < 0 ||
+	    tc_kv_alloc(&to->swapped, &a->c, &f32, a->rows, a->rows, &err) < 0)
 		exit(1);
 	tc_kv_store(&to->kv, &a->c, 0, a->rows, to->in[K], to->in[V]);
 	tc_kv_store(&to->swapped, &a->c, 0, a->rows, to->in[V], to->in[K]);
-	tc_attend(&to->kv, &a->c, a->window, 0, a->rows, to->in[Q], to->out, to->softmax, scratch, NULL);
+	tc_attend(&to->kv, &a->c, a->window, 0, a->rows, to->in[Q], to->out, to->softmax, scratch);
 	free(scratch);
 }
 

@@ -334,6 +334,7 @@ test_attend(const char *kind, size_t head_dim)
 	float *q = malloc(POSITIONS * dq * sizeof(*q)), *k = malloc(POSITIONS * dkv * sizeof(*k)), *v = malloc(POSITIONS * dkv * sizeof(*v));
 	float *one = malloc(POSITIONS * dq * sizeof(*one)), *many = malloc(POSITIONS * dq * sizeof(*many));
 	float *scratch = malloc(tc_attend_scratch(&c, POSITIONS) * sizeof(*scratch));
+	const struct tc_kv_options f32 = {0};
 	struct tc_kv kv = {0}, grown = {0};
 	double most = 0;
 	int right = 1, cached = 1;
@@ -344,14 +345,14 @@ test_attend(const char *kind, size_t head_dim)
 		k[i] = (float)(2 * tc_rng_unit(&rng) - 1);
 		v[i] = (float)(2 * tc_rng_unit(&rng) - 1);
 	}
-	if (tc_kv_alloc(&kv, &c, POSITIONS, &err) < 0 || tc_kv_alloc(&grown, &c, 2 * POSITIONS, &err) < 0)
+	if (tc_kv_alloc(&kv, &c, &f32, POSITIONS, POSITIONS, &err) < 0 || tc_kv_alloc(&grown, &c, &f32, 2 * POSITIONS, 1, &err) < 0)
 		exit(1);
 	tc_kv_store(&kv, &c, 0, POSITIONS, k, v);
 	for (size_t p = 0; p < POSITIONS; p++)
-		tc_attend(&kv, &c, 0, p, 1, q + p * dq, one + p * dq, NULL, scratch, NULL);
+		tc_attend(&kv, &c, 0, p, 1, q + p * dq, one + p * dq, NULL, scratch);
 	for (size_t rows = 1; rows <= POSITIONS; rows += rows < 8 ? 1 : 23) {
 		for (size_t p = 0; p < POSITIONS; p += rows)
-			tc_attend(&kv, &c, 0, p, tc_min(rows, POSITIONS - p), q + p * dq, many + p * dq, NULL, scratch, NULL);
+			tc_attend(&kv, &c, 0, p, tc_min(rows, POSITIONS - p), q + p * dq, many + p * dq, NULL, scratch);
 		right &= !memcmp(one, many, POSITIONS * dq * sizeof(*one));
 	}
 	ok(right, "%s, head_dim %zu: attention of one query and of many, the same bits", kind, head_dim);
@@ -359,7 +360,7 @@ test_attend(const char *kind, size_t head_dim)
 	/* As decoding does: a larger cache that holds no later keys yet. */
 	for (size_t p = 0; p < POSITIONS; p++) {
 		tc_kv_store(&grown, &c, p, 1, k + p * dkv, v + p * dkv);
-		tc_attend(&grown, &c, 0, p, 1, q + p * dq, many + p * dq, NULL, scratch, NULL);
+		tc_attend(&grown, &c, 0, p, 1, q + p * dq, many + p * dq, NULL, scratch);
 	}
 	cached = !memcmp(one, many, POSITIONS * dq * sizeof(*one));
 	ok(cached, "%s, head_dim %zu: and with a cache that grows", kind, head_dim);
