@@ -35,8 +35,8 @@ struct tc_items {
 int tc_items_add(struct tc_items *s, const json_t *o, const char *task, struct tc_err *err) TC_MUST_CHECK;
 /* Adds those of text[0..n), JSON lines; blank lines are passed over. */
 int tc_items_read(struct tc_items *s, const char *text, size_t n, const char *task, struct tc_err *err) TC_MUST_CHECK;
-/* Adds of each task (by name) the first `most` of from's items, those at `begin`
- * and later, which are then shared. */
+/* Adds from's items, those at `begin` and later, until s has `most` of a task;
+ * they are then shared. */
 int tc_items_take(struct tc_items *s, const struct tc_items *from, size_t begin, size_t most, struct tc_err *err) TC_MUST_CHECK;
 size_t tc_items_of_task(const struct tc_items *s, const char *task);
 void tc_items_free(struct tc_items *s);

@@ -28,7 +28,6 @@ int tc_question_ask(struct tc_question *q, struct tc_rng *rng, struct tc_items *
 /* x[0..n) in an order that is drawn, of which the first k are needed. */
 void tc_draw(size_t *x, size_t n, size_t k, struct tc_rng *rng);
 
-typedef int tc_rule_fn(const struct tc_rule *r, const struct tc_words *w, size_t n, struct tc_rng *rng, struct tc_items *items, struct tc_err *err);
 tc_rule_fn tc_rule_cloze, tc_rule_continuation, tc_rule_copying, tc_rule_induction, tc_rule_closing, tc_rule_sums,
     tc_rule_comparison, tc_rule_transitivity;
 

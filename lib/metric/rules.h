@@ -9,10 +9,13 @@
 #include "metric/items.h"
 #include "metric/words.h"
 
+struct tc_rule;
+/* Adds at most n items, fewer where the text has no more. */
+typedef int tc_rule_fn(const struct tc_rule *r, const struct tc_words *w, size_t n, struct tc_rng *rng, struct tc_items *items, struct tc_err *err);
+
 struct tc_rule {
 	const char *name;      /* of the task */
-	/* Adds at most n items, fewer where the text has no more. */
-	int (*make)(const struct tc_rule *r, const struct tc_words *w, size_t n, struct tc_rng *rng, struct tc_items *items, struct tc_err *err);
+	tc_rule_fn *make;
 	int variant;           /* make's own */
 	bool of_text;          /* otherwise no words are needed */
 };
