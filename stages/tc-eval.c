@@ -228,7 +228,8 @@ figures(const struct eval *e, struct tc_err *err)
 	    "tokens_scored", (json_int_t)l->predictions.n, "choices_cut", (json_int_t)l->cut_choices,
 	    "tokens_dropped", (json_int_t)l->cut_tokens, "protocol", protocol_json(e));
 
-	if (!o || (e->a->shots > 0 && json_object_set_new(o, "examples_sha256", json_string(e->examples_sha256)) < 0))
+	if (!o || (e->a->shots > 0 && json_object_set_new(o, "examples_sha256", json_string(e->examples_sha256)) < 0) ||
+	    tc_cli_compute_layers_json(e->compute, o) < 0)
 		(void)tc_fail_nomem(err, 0);
 	else if (tc_scored_size_json(&e->model, o, err) == 0)
 		return o;
