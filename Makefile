@@ -21,7 +21,7 @@ include config.mk
 BUILD ?= build
 BIN ?= bin
 
-STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-super tc-alloc tc-prune tc-quant tc-lowrank tc-ppl tc-gen tc-spec tc-bench
+STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-super tc-alloc tc-prune tc-quant tc-lowrank tc-ppl tc-eval tc-gen tc-spec tc-kvprobe tc-bench
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o

@@ -60,7 +60,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_JSON | TC_COMMON_RESULT | TC_COMMON_SEED | TC_COMMON_INT8,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_JSON | TC_COMMON_RESULT | TC_COMMON_SEED | TC_COMMON_COMPUTE_ANY,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -75,7 +75,7 @@ struct bench {
 	struct args *a;
 	struct tc_cli *cli;
 	struct tc_source *source;
-	struct tc_int8 how, *int8;   /* of the products; NULL: f32 */
+	struct tc_compute how, *compute;   /* of the products; NULL: f32 */
 	struct tc_model model;
 	bool model_begun;
 	struct tc_ledger ledger;
@@ -109,19 +109,19 @@ load(struct bench *b)
 	struct tc_record r;
 	int got;
 
-	if (tc_cli_int8(b->cli, &b->how, &b->int8) < 0 || tc_cli_model(b->cli, 0, &b->source) < 0)
+	if (tc_cli_compute(b->cli, &b->how, &b->compute) < 0 || tc_cli_model(b->cli, 0, &b->source) < 0)
 		return -1;
 	b->model_begun = true;
 	if (tc_model_begin(&b->model, &b->source->header, b->cli->pool, err) < 0)
 		return -1;
-	b->model.int8 = b->int8;
+	b->model.compute = b->compute;
 	tc_ledger_begin(&b->ledger, &b->source->header);
 	while ((got = tc_source_next(b->source, &r, err)) > 0)
 		if (take_record(b, &r) < 0)
 			return -1;
 	if (got < 0 || tc_model_finish(&b->model, err) < 0)
 		return -1;
-	return tc_cli_int8_say(b->cli, b->int8);
+	return tc_cli_compute_say(b->cli, b->compute);
 }
 
 /* The bytes of all weights that a token's way through the model reads: of an

@@ -44,7 +44,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_PROMPT | TC_COMMON_JSON | TC_COMMON_RESULT | TC_COMMON_SEED | TC_COMMON_INT8,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_PROMPT | TC_COMMON_JSON | TC_COMMON_RESULT | TC_COMMON_SEED | TC_COMMON_COMPUTE_ANY,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -69,7 +69,7 @@ struct texts {
 struct gen {
 	const struct args *a;
 	struct tc_cli *cli;
-	struct tc_int8 how, *int8; /* of the model's products; NULL: f32, as the base's are */
+	struct tc_compute how, *compute; /* of the model's products; NULL: f32, as the base's are */
 	struct tc_prompts prompts;
 	struct texts model, base;
 	size_t shown;              /* prompts whose output is printed whole */
@@ -79,10 +79,10 @@ struct gen {
 static int
 load(struct gen *g)
 {
-	if (tc_cli_int8(g->cli, &g->how, &g->int8) < 0 || tc_cli_model(g->cli, 0, &g->model.talk.source) < 0 ||
-	    tc_talk_load(&g->model.talk, g->cli, g->int8) < 0)
+	if (tc_cli_compute(g->cli, &g->how, &g->compute) < 0 || tc_cli_model(g->cli, 0, &g->model.talk.source) < 0 ||
+	    tc_talk_load(&g->model.talk, g->cli, g->compute) < 0)
 		return -1;
-	return tc_cli_int8_say(g->cli, g->int8);
+	return tc_cli_compute_say(g->cli, g->compute);
 }
 
 static int
@@ -291,7 +291,7 @@ print_object(struct gen *g, size_t i)
 	    "ids", ids_json(&g->model, i),
 	    "metrics", tc_figures_json(&o->figures),
 	    "tokens_per_second", (double)(t->n - t->nprompt) / o->seconds);
-	if (!j || tc_cli_compute_json(g->cli, g->int8, j) < 0) {
+	if (!j || tc_cli_compute_json(g->cli, g->compute, j) < 0) {
 		json_decref(j);
 		return tc_fail(&g->cli->err, TC_INTERNAL, "the output is not text");
 	}
@@ -351,7 +351,7 @@ measured_json(const struct gen *g, json_t *figures)
 	o = json_pack("{s:s,s:I,s:s,s:{s:s},s:O,s:o}", "options", g->cli->options, "prompts", (json_int_t)g->prompts.n,
 	    "prompts_sha256", prompts, "model", "arch", g->model.talk.model.config.arch, "overall", figures,
 	    "outputs", outputs_json(g));
-	if (o && tc_cli_compute_json(g->cli, g->int8, o) == 0 && (!g->a->base || json_object_set_new(o, "base", base_json(g)) == 0))
+	if (o && tc_cli_compute_json(g->cli, g->compute, o) == 0 && (!g->a->base || json_object_set_new(o, "base", base_json(g)) == 0))
 		return o;
 	json_decref(o);
 	tc_fail_nomem(&g->cli->err, 0);
@@ -449,7 +449,7 @@ take_token(void *ctx, size_t i)
 }
 
 static int
-generate(struct texts *x, const struct tc_sampling *sampling, const struct tc_int8 *int8)
+generate(struct texts *x, const struct tc_sampling *sampling, const struct tc_compute *compute)
 {
 	struct gen *g = x->g;
 	const struct tc_common *o = &g->a->common;
@@ -457,7 +457,7 @@ generate(struct texts *x, const struct tc_sampling *sampling, const struct tc_in
 	size_t positions = x->talk.model.config.positions, n = g->prompts.n;
 	/* Rows with one scale change each other: one text at a time. */
 	struct tc_generate how = { .model = &x->talk.model, .sampling = *sampling,
-		.batch = int8 && int8->batch ? 1 : (size_t)g->a->batch, .cache = !g->a->no_cache, .more = take_token, .ctx = x };
+		.batch = compute && compute->batch ? 1 : (size_t)g->a->batch, .cache = !g->a->no_cache, .more = take_token, .ctx = x };
 
 	x->generated = tc_zalloc(n, sizeof(*x->generated), &g->cli->err);
 	x->output = tc_zalloc(n, sizeof(*x->output), &g->cli->err);
@@ -498,7 +498,7 @@ run(struct gen *g)
 	if (g->a->base && (load_base(g) < 0 || generate(&g->base, &greedy, NULL) < 0))
 		return tc_err_at(&g->cli->err, "--base");
 	g->began = tc_now();
-	return generate(&g->model, &sampling, g->int8) < 0 || report(g) < 0 ? -1 : 0;
+	return generate(&g->model, &sampling, g->compute) < 0 || report(g) < 0 ? -1 : 0;
 }
 
 static void

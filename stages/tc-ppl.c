@@ -42,7 +42,7 @@ static const struct preset presets[] = {
 struct args {
 	struct tc_common common;
 	int64_t window, stride, score_from, max_tokens;
-	const char *preset, *base;
+	const char *preset, *base, *kv;
 };
 
 #define FIELD(f) offsetof(struct args, f)
@@ -57,6 +57,8 @@ static const struct tc_option options[] = {
 	  .help = "score the predictions made at positions K and later of a window (default 0)" },
 	{ .name = "max-tokens", .type = TC_OPT_COUNT, .offset = FIELD(max_tokens), .arg = "N", .min = 2, .max = 1LL << 40,
 	  .help = "use the first N tokens of the text (default: all)" },
+	{ .name = "kv", .type = TC_OPT_NAME, .offset = FIELD(kv), .arg = "FORMAT", .names = TC_KV_NAMES,
+	  .help = "how the model's attention holds keys and values (default f32)" },
 	{ .name = "base", .type = TC_OPT_TEXT, .offset = FIELD(base), .arg = "MODEL", .role = TC_OPT_FREE,
 	  .help = "compare with this model: paired difference, KL divergence, same-top rate" },
 	{ .type = TC_OPT_END }
@@ -68,7 +70,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_TEXT | TC_COMMON_INT8 | TC_COMMON_MEMORY | TC_COMMON_JSON | TC_COMMON_RESULT,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_TEXT | TC_COMMON_COMPUTE_ANY | TC_COMMON_MEMORY | TC_COMMON_JSON | TC_COMMON_RESULT,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -76,13 +78,14 @@ struct protocol {
 	const struct preset *preset;
 	size_t window, stride, score_from;
 	bool bos;     /* a BOS was put in front */
+	struct tc_kv_options kv;
 };
 
 struct ppl {
 	const struct args *a;
 	struct tc_cli *cli;
 	struct protocol protocol;
-	struct tc_int8 how, *int8;    /* of the model's products; NULL: f32, as the base's are */
+	struct tc_compute how, *compute;    /* of the model's products; NULL: f32, as the base's are */
 	struct tc_scored model, base;
 	struct tc_ids text;
 	struct tc_windows windows;
@@ -106,6 +109,8 @@ choose_protocol(struct ppl *p, struct tc_err *err)
 	struct protocol *o = &p->protocol;
 	size_t positions = p->model.forward.config.positions;
 
+	if (a->kv && tc_kv_parse(&o->kv, a->kv, err) < 0)
+		return -1;
 	for (size_t i = 0; i < sizeof(presets) / sizeof(presets[0]); i++)
 		if (strcmp(presets[i].name, a->preset) == 0)
 			o->preset = &presets[i];
@@ -183,19 +188,21 @@ start(void *ctx, struct tc_scored *m)
 {
 	struct ppl *p = ctx;
 	const struct tc_predictions *t = &p->predictions;
+	struct tc_exec_options o = {0};
 
 	if ((m == &p->model ? prepare_text(p) : tc_scored_same_tokens(&p->model, m, &p->cli->err)) < 0)
 		return -1;
+	if (m == &p->model)
+		o.kv = p->protocol.kv;
 	/* Two models' states are there at once. */
-	return tc_cli_forward_tokens(p->cli, &m->forward, t->nseq, t->length, t->ids, (struct tc_exec_options){0},
-	    p->a->base ? 2 : 1);
+	return tc_cli_forward_tokens(p->cli, &m->forward, t->nseq, t->length, t->ids, o, p->a->base ? 2 : 1);
 }
 
 /* Takes all tokens through the model whose source is open. */
 static int
 run_model(struct ppl *p, struct tc_scored *m)
 {
-	const struct tc_scored_how how = { .name = m == &p->base ? "base" : "model", .int8 = m == &p->model ? p->int8 : NULL,
+	const struct tc_scored_how how = { .name = m == &p->base ? "base" : "model", .compute = m == &p->model ? p->compute : NULL,
 		.hashed = p->a->common.result != NULL, .start = start, .ctx = p };
 
 	return tc_scored_run(p->cli, m, &how);
@@ -240,7 +247,8 @@ protocol_json(const struct ppl *p)
 	json_t *j = json_pack("{s:s,s:I,s:I,s:I,s:b}", "preset", o->preset->name, "window", (json_int_t)o->window,
 	    "stride", (json_int_t)o->stride, "score_from", (json_int_t)o->score_from, "bos", o->bos);
 
-	if (j && tc_cli_compute_json(p->cli, p->int8, j) == 0)
+	if (j && (!p->a->kv || json_object_set_new(j, "kv", json_string(p->a->kv)) == 0) &&
+	    tc_cli_compute_json(p->cli, p->compute, j) == 0)
 		return j;
 	json_decref(j);
 	return NULL;
@@ -292,8 +300,7 @@ figures(const struct ppl *p, struct tc_err *err)
 		json_decref(o);
 		return NULL;
 	}
-	if (p->int8 && json_object_set_new(o, "int8_layers", json_pack("{s:I,s:I}", "int8", (json_int_t)p->how.layers,
-	    "f32", (json_int_t)p->how.others)) < 0) {
+	if (tc_cli_compute_layers_json(p->compute, o) < 0) {
 		json_decref(o);
 		tc_fail_nomem(err, 0);
 		return NULL;
@@ -403,7 +410,7 @@ run(struct ppl *p)
 {
 	struct tc_cli *cli = p->cli;
 
-	if (tc_cli_int8(cli, &p->how, &p->int8) < 0)
+	if (tc_cli_compute(cli, &p->how, &p->compute) < 0)
 		return -1;
 	if (p->a->common.result && tc_result_check(p->a->common.result, &cli->err) < 0)
 		return -1;

@@ -47,7 +47,7 @@ static const struct tc_stage stage = {
 	.operands = "[MODEL]",
 	.operands_max = 1,
 	.options = options,
-	.common = TC_COMMON_ALWAYS | TC_COMMON_PROMPT | TC_COMMON_JSON | TC_COMMON_RESULT | TC_COMMON_SEED | TC_COMMON_INT8,
+	.common = TC_COMMON_ALWAYS | TC_COMMON_PROMPT | TC_COMMON_JSON | TC_COMMON_RESULT | TC_COMMON_SEED | TC_COMMON_COMPUTE_ANY,
 	.common_offset = offsetof(struct args, common),
 };
 
@@ -67,7 +67,7 @@ struct spec {
 	const struct args *a;
 	struct tc_cli *cli;
 	struct tc_talk talk;
-	struct tc_int8 how, *int8;
+	struct tc_compute how, *compute;
 	struct tc_prompts prompts;
 	struct tc_sampling sampling;
 	/* Drafts, as they were named; a model for each that has one. */
@@ -127,7 +127,7 @@ take_copy(void *ctx, const struct tc_record *r, bool mapped, struct tc_err *err)
 static int
 load_draft(struct spec *s, const char *name, struct tc_talk *d)
 {
-	if (tc_cli_model_path(s->cli, name, &d->source) < 0 || tc_talk_load(d, s->cli, s->int8) < 0)
+	if (tc_cli_model_path(s->cli, name, &d->source) < 0 || tc_talk_load(d, s->cli, s->compute) < 0)
 		return -1;
 	return tc_talk_same_tokens(&s->talk, d, &s->cli->err);
 }
@@ -180,15 +180,15 @@ load(struct spec *s)
 	const struct tc_list *drafts = &s->a->draft;
 	size_t positions;
 
-	if (tc_cli_int8(s->cli, &s->how, &s->int8) < 0)
+	if (tc_cli_compute(s->cli, &s->how, &s->compute) < 0)
 		return -1;
 	for (int i = 0; i < drafts->n; i++)
 		if (is_copy(drafts->item[i])) {
 			s->talk.also = take_copy;
 			s->talk.ctx = s;
 		}
-	if (tc_cli_model(s->cli, 0, &s->talk.source) < 0 || tc_talk_load(&s->talk, s->cli, s->int8) < 0 ||
-	    tc_cli_int8_say(s->cli, s->int8) < 0 || tc_prompts_read(&s->prompts, s->cli, &s->talk) < 0 ||
+	if (tc_cli_model(s->cli, 0, &s->talk.source) < 0 || tc_talk_load(&s->talk, s->cli, s->compute) < 0 ||
+	    tc_cli_compute_say(s->cli, s->compute) < 0 || tc_prompts_read(&s->prompts, s->cli, &s->talk) < 0 ||
 	    longest(s, &positions) < 0)
 		return -1;
 	s->sampling = tc_cli_sampling(&s->a->common);
@@ -421,7 +421,7 @@ print_json(const struct spec *s)
 	for (size_t i = 0; i < s->prompts.n; i++) {
 		json_t *o = answer_json(s, &s->answer[i]), *times = columns_of(timed, &s->answer[i]);
 
-		if (!o || !times || json_object_update(o, times) < 0 || tc_cli_compute_json(s->cli, s->int8, o) < 0) {
+		if (!o || !times || json_object_update(o, times) < 0 || tc_cli_compute_json(s->cli, s->compute, o) < 0) {
 			json_decref(o);
 			o = NULL;
 		}

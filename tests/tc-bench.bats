@@ -93,6 +93,11 @@ bench() {
 	jq -e '[.rows[] | select(.what | startswith("attention")) | .kind] | unique | length >= 2 or $n == 1' --argjson n "$(tc-bench --cpu --json | jq '[.kinds[]] | length')" out
 }
 
+@test "tc-bench --compute bf16: its rows say so, and the ceilings' do not" {
+	bench --attention 8 --compute bf16 --json >out 2>err
+	jq -e 'all(.rows[]; .compute == (if .runs and (.what | startswith("attention") | not) then "bf16" else null end))' out
+}
+
 @test "tc-bench --compute int8: its rows say so, and the ceilings' do not" {
 	tc-quant "$TINY/llama" -q --bits 8 --group row --sym -o q.tcs
 	tc-bench q.tcs --runs 1 --warmup 0 --seqlen 8 --prefill 4 --decode 3 --attention 8 --compute int8 --act-scale batch --json >out 2>err

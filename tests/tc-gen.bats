@@ -106,6 +106,16 @@ reference_ids() {
 	fails 2 'hold-out goes with --compute int8' tc-gen demo --hold-out 6
 }
 
+@test "tc-gen --compute bf16: the same ids at 1 and 2 threads, and nearly those of f32" {
+	for threads in 1 2; do
+		tc-gen demo -n 24 --json --compute bf16 --threads $threads >bf16.$threads 2>err
+		grep -qx 'tc-gen: bf16: 57 weight matrices as they are, 0 rounded' err
+	done
+	[ "$(jq -c .ids bf16.1)" = "$(jq -c .ids bf16.2)" ]
+	jq -e '.compute == "bf16" and (has("act_scale") | not)' bf16.1
+	[ "$(jq -c '.ids[:5]' bf16.1)" = "$(tc-gen demo -q -n 24 --json | jq -c '.ids[:5]')" ]
+}
+
 @test "tc-gen: a seed gives the same sample again, another seed another" {
 	tc-gen demo -n 24 --temp 1 --seed 1 --json | jq -c .ids >a
 	tc-gen demo -n 24 --temp 1 --seed 1 --json | jq -c .ids >b

@@ -116,6 +116,18 @@ value() {
 	near "$(jq '.nll - .delta' q3)" "$(jq .nll out)" 1e-9
 }
 
+@test "--kv: fewer bits of keys and values cost more" {
+	for kv in f32 int8 int4; do
+		tc-ppl demo -q --max-tokens 2048 --base demo --kv $kv --json >$kv.json
+	done
+	tc-ppl demo -q --max-tokens 2048 --base demo --json >out
+	jq -e '(.protocol | has("kv") | not)' out
+	[ "$(jq -c '[.nll, .kld]' out)" = "$(jq -c '[.nll, .kld]' f32.json)" ]
+	jq -e '.protocol.kv == "int8" and .kld > 1e-6 and .kld < 1e-3' int8.json
+	jq -e '.protocol.kv == "int4" and .kld > 0.01 and .kld < 0.2 and .delta > 0' int4.json
+	fails 2 'kv: .int5.: must be one of f32, bf16' tc-ppl demo --kv int5
+}
+
 @test "a base must speak the same tokens" {
 	ids 2 64 >ids.json
 	fails 65 'base: its vocabulary has 320 entries, the model.s 8192' tc-ppl demo -q --max-tokens 64 --window 64 --base "$TINY/llama"
@@ -269,6 +281,34 @@ for i in range(3):
         down[2][at:at + 4] = struct.pack("<f", struct.unpack("<f", down[2][at:at + 4])[0] / 100)'
 }
 
+@test "--compute bf16: close to f32, the same at 1 and 2 threads and on kinds with multiply-adds" {
+	tc-ppl demo -q --max-tokens 8192 --json >f32
+	for threads in 1 2; do
+		tc-ppl demo --max-tokens 8192 --json --compute bf16 --threads $threads >bf16.$threads 2>err
+		grep -qx 'tc-ppl: bf16: 57 weight matrices as they are, 0 rounded' err
+	done
+	[ "$(jq .nll bf16.1)" = "$(jq .nll bf16.2)" ]
+	[ "$(jq .nll bf16.1)" != "$(jq .nll f32)" ]
+	near "$(jq .ppl bf16.1)" "$(jq .ppl f32)" 0.002
+	jq -e '.protocol.compute == "bf16" and (.protocol | has("act_scale") | not) and .bf16_layers == {"bf16": 57, "rounded": 0} and (has("int8_layers") | not)' bf16.1
+	jq -e 'has("bf16_layers") | not' f32
+	# A base runs in f32.
+	tc-ppl draft -q --max-tokens 4096 --json --compute bf16 --base draft | jq -e '(.delta | fabs) < 0.002 and .delta != 0 and .same_top > 0.98'
+	if tc-bench --cpu --json | jq -e '[.kinds[] | select(.available) | .name] | contains(["avx512", "avx512vnni"])'; then
+		[ "$(TC_CPU=avx512 tc-ppl draft -q --max-tokens 4096 --json --compute bf16 | jq .nll)" = "$(TC_CPU=avx512vnni tc-ppl draft -q --max-tokens 4096 --json --compute bf16 | jq .nll)" ]
+	fi
+}
+
+@test "--compute bf16: weights that are not bf16 are rounded, and counted; codes are not" {
+	ids 2 48 >ids.json
+	tc-ppl "$TINY/llama" --ids ids.json --json --compute bf16 >rounded 2>err
+	grep -qx 'tc-ppl: bf16: 0 weight matrices as they are, 22 rounded' err
+	near "$(jq .nll rounded)" "$(tc-ppl "$TINY/llama" -q --ids ids.json --json | jq .nll)" 0.01
+	tc-quant "$TINY/llama" -q --bits 4 --group 32 -o q.tcs
+	tc-ppl q.tcs --ids ids.json --json --compute bf16 2>&1 >/dev/null | grep -qx 'tc-ppl: bf16: 21 weight matrices as they are, 1 rounded'
+	fails 2 'act-scale goes with --compute int8' tc-ppl draft --compute bf16 --act-scale token
+}
+
 @test "--compute int8: close to the same codes in f32, the same at 1 and 2 threads" {
 	tc-quant demo -q --bits 8 --group row --sym -o q.tcs
 	tc-ppl q.tcs -q --max-tokens 8192 --json >f32
@@ -303,7 +343,7 @@ for i in range(3):
 	fails 65 'no weight matrix of the model has codes for it .make them with tc-quant --bits 8 --group row --sym' tc-ppl draft -q --max-tokens 2048 --compute int8
 	tc-quant draft -q --bits 4 --group 16 -o narrow.tcs
 	fails 65 'no weight matrix' tc-ppl narrow.tcs -q --max-tokens 2048 --compute int8
-	fails 2 'compute: .bf16.: must be one of f32, int8' tc-ppl draft --compute bf16
+	fails 2 'compute: .f64.: must be one of f32, bf16, int8' tc-ppl draft --compute f64
 	fails 2 'act-scale: .tensor.: must be one of token, batch' tc-ppl draft --compute int8 --act-scale tensor
 	fails 2 'act-scale goes with --compute int8' tc-ppl draft --act-scale batch
 	fails 2 'hold-out goes with --compute int8' tc-ppl draft --compute f32 --hold-out 0

@@ -1,6 +1,7 @@
 #include "base/mem.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -142,4 +143,17 @@ tc_drop_pages(const void *map, size_t map_bytes, const void *from, size_t n)
 	b = b > last ? last : b;
 	if (a < b)
 		madvise((void *)a, b - a, MADV_DONTNEED);
+}
+
+uint64_t
+tc_rss_bytes(void)
+{
+	unsigned long long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	if (f && fscanf(f, "%*u %llu", &pages) != 1)
+		pages = 0;
+	if (f)
+		fclose(f);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }

@@ -46,6 +46,9 @@ void tc_buf_free(struct tc_buf *b);
 int tc_read_file(const char *path, struct tc_buf *b, size_t max_bytes, struct tc_err *err) TC_MUST_CHECK;
 int tc_read_fd(int fd, const char *name, struct tc_buf *b, size_t max_bytes, struct tc_err *err) TC_MUST_CHECK;
 
+/* Bytes of this process's memory that are resident now; 0: not known. */
+uint64_t tc_rss_bytes(void);
+
 /* Pages of a read-only file mapping of map_bytes at map that hold
  * from[0..n) leave the process: its memory does not grow with the file it
  * reads through.  The data stay valid; the page cache still has them. */

@@ -79,7 +79,7 @@ enum tc_common_group {
 	TC_COMMON_RESULT = 1 << 7, /* --result */
 	TC_COMMON_SEED = 1 << 8,   /* --seed */
 	TC_COMMON_COMPUTE = 1 << 9,/* --compute --memory: runs the model */
-	TC_COMMON_INT8 = 1 << 10,  /* --compute with int8, --act-scale --hold-out (cli/compute.h), */
+	TC_COMMON_COMPUTE_ANY = 1 << 10,  /* --compute with bf16 and int8, --act-scale --hold-out (cli/compute.h), */
 	TC_COMMON_MEMORY = 1 << 11,/* and --memory */
 	TC_COMMON_PROMPT = 1 << 12,/* --prompt --prompts --ids --chat --system, and -n --temp --top-k --top-p
 	                            * --repeat-penalty: cli/prompts.h */

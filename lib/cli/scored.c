@@ -77,7 +77,7 @@ tc_scored_run(struct tc_cli *cli, struct tc_scored *m, const struct tc_scored_ho
 	if (tc_forward_open(&m->forward, &m->source->header, cli->pool, err) < 0)
 		return -1;
 	m->open = true;
-	m->forward.int8 = how->int8;
+	m->forward.compute = how->compute;
 	tc_ledger_begin(&m->ledger, &m->source->header);
 	if (how->hashed && tc_sha256_begin(&m->hash, err) < 0)
 		return -1;
@@ -89,7 +89,7 @@ tc_scored_run(struct tc_cli *cli, struct tc_scored *m, const struct tc_scored_ho
 	tc_sha256_end(&m->hash, m->sha256);
 	if (tc_forward_finish(&m->forward, err) < 0)
 		return -1;
-	return tc_cli_int8_say(cli, m->forward.int8);
+	return tc_cli_compute_say(cli, m->forward.compute);
 }
 
 void

@@ -30,7 +30,7 @@ struct tc_scored {
 
 struct tc_scored_how {
 	const char *name;             /* "model", in progress lines */
-	struct tc_int8 *int8;         /* NULL: f32 */
+	struct tc_compute *compute;         /* NULL: f32 */
 	bool hashed;                  /* sha256 is wanted */
 	/* The files have come, the first tensor is there: starts m->forward on
 	 * its tokens.  A failure fills cli->err. */

@@ -121,7 +121,7 @@ take_file(struct tc_talk *t, struct tc_cli *cli, const struct tc_record *r)
 }
 
 int
-tc_talk_load(struct tc_talk *t, struct tc_cli *cli, struct tc_int8 *int8)
+tc_talk_load(struct tc_talk *t, struct tc_cli *cli, struct tc_compute *compute)
 {
 	struct tc_err *err = &cli->err;
 	struct tc_record r;
@@ -129,7 +129,7 @@ tc_talk_load(struct tc_talk *t, struct tc_cli *cli, struct tc_int8 *int8)
 
 	if (tc_model_begin(&t->model, &t->source->header, cli->pool, err) < 0)
 		return -1;
-	t->model.int8 = int8;
+	t->model.compute = compute;
 	for (size_t i = 0; i < t->model.config.neos; i++)
 		add_eos(t, t->model.config.eos[i]);
 	while ((got = tc_source_next(t->source, &r, err)) > 0) {

@@ -24,9 +24,9 @@ struct tc_talk {
 };
 
 /* Reads the model of t->source, which the caller has opened, to its end;
- * matrix products as int8 says (NULL: f32).  Set *t to {0} first, but for what
+ * matrix products as compute says (NULL: f32).  Set *t to {0} first, but for what
  * is the caller's, and close it in any case. */
-int tc_talk_load(struct tc_talk *t, struct tc_cli *cli, struct tc_int8 *int8) TC_MUST_CHECK;
+int tc_talk_load(struct tc_talk *t, struct tc_cli *cli, struct tc_compute *compute) TC_MUST_CHECK;
 void tc_talk_close(struct tc_talk *t);
 
 /* TC_DATA unless token ids mean the same to both. */

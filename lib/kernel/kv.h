@@ -63,15 +63,70 @@ load_int4_value(const void *panel, size_t i)
 	return half_byte((const uint8_t *)panel + i / NR * (NR / 2) + j % (NR / 2), j / (NR / 2) * 4);
 }
 
-/* As gemm(), of panels that hold keys or values so. */
-typedef void kv_gemm_fn(size_t rows, size_t k, const float *x, const void *panel, float *y, size_t ldx, size_t ldy, int accumulate);
+enum { PAIRED_ROWS = MR < 8 ? 2 : 4 };   /* of two panels, that the registers hold */
+
+/* R rows and two panels: one panel's multiply-adds would wait for themselves.  R is a
+ * constant at every call. */
+ALWAYS_INLINE void
+kv_pair(load_fn *load_panel, const int R, size_t k, const float *x, size_t ldx, const char *panel, size_t panel_bytes,
+    float *y, size_t ldy, int accumulate)
+{
+	vf acc[PAIRED_ROWS][2][NV];
+
+	UNROLL for (int r = 0; r < R; r++)
+		UNROLL for (int p = 0; p < 2; p++)
+			UNROLL for (int v = 0; v < NV; v++)
+				acc[r][p][v] = accumulate ? load(y + (size_t)r * ldy + p * NR + v * W) : (vf){0};
+	for (size_t i = 0; i < k; i++) {
+		vf w[2][NV];
+
+		UNROLL for (int p = 0; p < 2; p++)
+			UNROLL for (int v = 0; v < NV; v++)
+				w[p][v] = load_panel(panel + (size_t)p * panel_bytes, i * NR + (size_t)v * W);
+		UNROLL for (int r = 0; r < R; r++) {
+			vf b = splat(x[(size_t)r * ldx + i]);
+
+			UNROLL for (int p = 0; p < 2; p++)
+				UNROLL for (int v = 0; v < NV; v++)
+					acc[r][p][v] = FMA(b, w[p][v], acc[r][p][v]);
+		}
+	}
+	UNROLL for (int r = 0; r < R; r++)
+		UNROLL for (int p = 0; p < 2; p++)
+			UNROLL for (int v = 0; v < NV; v++)
+				store(y + (size_t)r * ldy + p * NR + v * W, acc[r][p][v]);
+}
+
+/* As gemm(), of panels one after another that hold keys or values so. */
+typedef void kv_gemm_fn(size_t panels, size_t panel_bytes, size_t rows, size_t k, const float *x, size_t ldx, const void *panel,
+    float *y, size_t ldy, int accumulate);
+
+ALWAYS_INLINE void
+kv_gemm(load_fn *load_panel, size_t panels, size_t panel_bytes, size_t rows, size_t k, const float *x, size_t ldx,
+    const char *panel, float *y, size_t ldy, int accumulate)
+{
+	for (; panels >= 2 && rows <= PAIRED_ROWS; panels -= 2, panel += 2 * panel_bytes, y += 2 * NR)
+#define PAIR(r) kv_pair(load_panel, r, k, x, ldx, panel, panel_bytes, y, ldy, accumulate)
+		if (rows == 1)
+			PAIR(1);
+		else if (rows == 2)
+			PAIR(2);
+#if MR >= 8
+		else if (rows == 3)
+			PAIR(3);
+		else
+			PAIR(4);
+#endif
+#undef PAIR
+	for (; panels > 0; panels--, panel += panel_bytes, y += NR)
+		gemm_any(load_panel, rows, NR, k, x, ldx, 1, panel, y, ldy, accumulate, (struct ahead){ panel, 0 });
+}
 
 #define KV_GEMM(name, load_panel)                                                                       \
-	static void name(size_t rows, size_t k, const float *x, const void *panel, float *y, size_t ldx,\
-	    size_t ldy, int accumulate)                                                                 \
+	static void name(size_t panels, size_t panel_bytes, size_t rows, size_t k, const float *x,      \
+	    size_t ldx, const void *panel, float *y, size_t ldy, int accumulate)                        \
 	{                                                                                               \
-		gemm_any(load_panel, rows, NR, k, x, ldx, 1, panel, y, ldy, accumulate,                 \
-		    (struct ahead){ panel, 0 });                                                        \
+		kv_gemm(load_panel, panels, panel_bytes, rows, k, x, ldx, panel, y, ldy, accumulate);   \
 	}
 KV_GEMM(kv_f32, load_f32)
 KV_GEMM(kv_bf16, load_bf16)
@@ -107,10 +162,7 @@ static void
 kv_scores(enum tc_kv_format f, size_t rows, size_t dim, size_t keys, const float *q, size_t ldq, const void *tile,
     const uint16_t *scale, float *scores, int accumulate)
 {
-	size_t key_bytes = tc_kv_row_bytes(f, dim);
-
-	for (size_t j = 0; j < keys; j += NR)
-		kv_kind[f].keys(rows, dim, q, (const char *)tile + j * key_bytes, scores + j, ldq, TC_KV_TILE, accumulate);
+	kv_kind[f].keys((keys + NR - 1) / NR, NR * tc_kv_row_bytes(f, dim), rows, dim, q, ldq, tile, scores, TC_KV_TILE, accumulate);
 	if (scale)
 		scale_keys(rows, keys, scale, scores);
 }
@@ -140,8 +192,7 @@ kv_sums(enum tc_kv_format f, size_t rows, size_t dim, size_t keys, float *p, con
 
 	if (scale)
 		scale_keys(rows, keys, scale, p);
-	for (size_t i = 0; i < whole; i += NR)
-		kv_kind[f].values(rows, keys, p, (const char *)tile + TC_KV_TILE * tc_kv_row_bytes(f, i), sums + i, TC_KV_TILE, lds, 1);
+	kv_kind[f].values(whole / NR, TC_KV_TILE * tc_kv_row_bytes(f, NR), rows, keys, p, TC_KV_TILE, tile, sums, lds, 1);
 	if (whole == dim)
 		return;
 	widen_values(f, dim - whole, keys, (const char *)tile + TC_KV_TILE * tc_kv_row_bytes(f, whole), wide);

@@ -9,16 +9,16 @@
 #include "metric/question.h"
 
 const struct tc_rule tc_rules[] = {
-	{ "cloze", tc_rule_cloze, 0 },
-	{ "continuation", tc_rule_continuation, 0 },
-	{ "copying", tc_rule_copying, 0 },
-	{ "induction", tc_rule_induction, 0 },
-	{ "closing", tc_rule_closing, 0 },
-	{ "addition", tc_rule_sums, '+' },
-	{ "subtraction", tc_rule_sums, '-' },
-	{ "multiplication", tc_rule_sums, '*' },
-	{ "comparison", tc_rule_comparison, 0 },
-	{ "transitivity", tc_rule_transitivity, 0 },
+	{ "cloze", tc_rule_cloze, 0, true },
+	{ "continuation", tc_rule_continuation, 0, true },
+	{ "copying", tc_rule_copying, 0, true },
+	{ "induction", tc_rule_induction, 0, true },
+	{ "closing", tc_rule_closing, 0, true },
+	{ "addition", tc_rule_sums, '+', false },
+	{ "subtraction", tc_rule_sums, '-', false },
+	{ "multiplication", tc_rule_sums, '*', false },
+	{ "comparison", tc_rule_comparison, 0, false },
+	{ "transitivity", tc_rule_transitivity, 0, false },
 	{ 0 }
 };
 

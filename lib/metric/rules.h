@@ -14,6 +14,7 @@ struct tc_rule {
 	/* Adds at most n items, fewer where the text has no more. */
 	int (*make)(const struct tc_rule *r, const struct tc_words *w, size_t n, struct tc_rng *rng, struct tc_items *items, struct tc_err *err);
 	int variant;           /* make's own */
+	bool of_text;          /* otherwise no words are needed */
 };
 extern const struct tc_rule tc_rules[]; /* ended by a NULL name */
 

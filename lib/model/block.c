@@ -106,8 +106,8 @@ tc_block_take(struct tc_block *b, const struct tc_config *c, const struct tc_ten
 	if (l && t->bias)
 		return tc_linear_bias(l, t, err);
 	if (l) {
-		l->int8 = b->int8;
-		tc_int8_count(b->int8, t);
+		l->compute = b->compute;
+		tc_compute_count(b->compute, t);
 		return tc_linear_prepare(l, t, 0, tc_tensor_rows(t), b->use, pool, err);
 	}
 	return tc_norm_take(norm_of(b, t->role), c, t, err);
@@ -154,7 +154,7 @@ tc_block_free(struct tc_block *b)
 	tc_linear_free(&b->gate);
 	tc_linear_free(&b->up);
 	tc_linear_free(&b->down);
-	*b = (struct tc_block){ .index = -1, .use = b->use, .int8 = b->int8 };
+	*b = (struct tc_block){ .index = -1, .use = b->use, .compute = b->compute };
 }
 
 enum { OWN, LOCAL, LONG };

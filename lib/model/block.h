@@ -24,14 +24,14 @@ void tc_norm_rows(const struct tc_norm *w, const struct tc_config *c, size_t row
 struct tc_block {
 	int index;                     /* of the block whose weights are here; -1: none */
 	enum tc_linear_use use;        /* what its matrices are prepared for */
-	struct tc_int8 *int8;          /* how they are multiplied, and counted; NULL: f32 */
+	struct tc_compute *compute;    /* how they are multiplied, and counted; NULL: f32 */
 	unsigned have;                 /* bit per role, weights; */
 	unsigned have_bias;            /* and biases taken */
 	struct tc_norm attn_norm, attn_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm;
 	struct tc_linear q, k, v, o, gate, up, down;
 };
 
-/* {.index = -1, .use = ..., .int8 = ...} at first.  Forgets the weights, keeps the buffers. */
+/* {.index = -1, .use = ..., .compute = ...} at first.  Forgets the weights, keeps the buffers. */
 void tc_block_clear(struct tc_block *b, int index);
 /* Takes a tensor of block b->index (checked against c); t is not needed
  * afterwards.  TC_DATA on a tensor given twice or of another block. */

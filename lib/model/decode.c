@@ -21,8 +21,8 @@ tc_model_begin(struct tc_model *m, const struct tc_header *h, struct tc_pool *po
 static int
 take_head(struct tc_model *m, const struct tc_tensor *t, struct tc_err *err)
 {
-	m->head.int8 = m->int8;
-	tc_int8_count(m->int8, t);
+	m->head.compute = m->compute;
+	tc_compute_count(m->compute, t);
 	return tc_linear_prepare(&m->head, t, 0, tc_tensor_rows(t), TC_LINEAR_FEW, m->pool, err);
 }
 
@@ -45,7 +45,7 @@ tc_model_take(struct tc_model *m, const struct tc_record *r, bool mapped, struct
 	case TC_ROLE_HEAD:
 		return take_head(m, t, err);
 	default:
-		m->block[t->block].int8 = m->int8;
+		m->block[t->block].compute = m->compute;
 		return tc_block_take(&m->block[t->block], &m->config, t, m->pool, err);
 	}
 }
@@ -233,7 +233,7 @@ run_tiles(struct pass *p)
 	size_t threads = (size_t)tc_pool_threads(pool), n = (p->rows + TC_TILE_ROWS - 1) / TC_TILE_ROWS;
 
 	n = tc_min(tc_round_up(n, threads), p->rows);
-	p->tile_rows = p->d->m->int8 && p->d->m->int8->batch ? TC_TILE_ROWS : (p->rows + n - 1) / n;
+	p->tile_rows = p->d->m->compute && p->d->m->compute->batch ? TC_TILE_ROWS : (p->rows + n - 1) / n;
 	n = (p->rows + p->tile_rows - 1) / p->tile_rows;
 	tc_pool_run(pool, n, tile_qkv, p);
 	settle(p);

@@ -10,7 +10,7 @@
 struct tc_model {
 	struct tc_config config;
 	struct tc_pool *pool;
-	struct tc_int8 *int8;       /* set by the caller before it takes tensors; NULL: f32 */
+	struct tc_compute *compute;       /* set by the caller before it takes tensors; NULL: f32 */
 	struct tc_kv_options kv;    /* of its sequences: set by the caller before it opens them */
 	struct tc_kept embed, pos;
 	struct tc_block *block;     /* [layers] */

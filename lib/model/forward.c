@@ -19,7 +19,7 @@ tc_forward_tokens(struct tc_forward *f, size_t nseq, const size_t *length, const
 			return tc_fail(err, TC_USAGE, "windows of %zu tokens: the model has %zu positions", length[i],
 			    f->config.positions);
 	f->ids = ids;
-	f->block.int8 = f->int8;
+	f->block.compute = f->compute;
 	return tc_exec_open(&f->exec, &f->config, f->pool, nseq, length, o, err);
 }
 
@@ -46,7 +46,7 @@ take_embed(struct tc_forward *f, const struct tc_tensor *t, bool mapped, struct 
 	if (tc_exec_embed(&f->exec, t, f->ids, err) < 0)
 		return -1;
 	if (f->config.tied) {
-		tc_int8_count(f->int8, t);
+		tc_compute_count(f->compute, t);
 		return tc_kept_set(&f->embed, t, mapped, err);
 	}
 	f->embed.there = true;
@@ -144,7 +144,7 @@ tc_forward_take(struct tc_forward *f, const struct tc_record *r, bool mapped, st
 		return take_final_norm(f, t, err);
 	case TC_ROLE_HEAD:
 		f->headed = true;
-		tc_int8_count(f->int8, t);
+		tc_compute_count(f->compute, t);
 		return tc_kept_set(&f->head, t, mapped, err);
 	default:
 		return take_block_tensor(f, t, err);
@@ -178,7 +178,7 @@ tc_forward_head(const struct tc_forward *f)
 struct tc_final
 tc_forward_final(const struct tc_forward *f)
 {
-	return (struct tc_final){ f->exec.hidden, tc_forward_head(f), f->config.final_cap, f->int8 };
+	return (struct tc_final){ f->exec.hidden, tc_forward_head(f), f->config.final_cap, f->compute };
 }
 
 void

@@ -21,7 +21,7 @@ struct tc_forward {
 	struct tc_config config;
 	struct tc_pool *pool;
 	struct tc_exec exec;
-	struct tc_int8 *int8;         /* set by the caller before tokens; NULL: f32 */
+	struct tc_compute *compute;   /* set by the caller before tokens; NULL: f32 */
 	struct tc_block block;
 	const uint32_t *ids;          /* the caller's */
 	struct tc_kept embed, head;

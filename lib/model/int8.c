@@ -20,15 +20,6 @@ tc_int8_takes(const struct tc_tensor *w)
 	    (group % 4 == 0 || group == in);
 }
 
-void
-tc_int8_count(struct tc_int8 *i, const struct tc_tensor *w)
-{
-	if (i && tc_int8_takes(w))
-		i->layers++;
-	else if (i)
-		i->others++;
-}
-
 /* An odd number of cache lines: rows that are read side by side do not meet in
  * the same ones. */
 static size_t
@@ -68,7 +59,7 @@ hold_out(struct tc_int8_rows *q, size_t r, size_t in, const float *x, float boun
 
 /* What is above is held out. */
 static float
-bound_of(const struct tc_int8 *how, size_t in, const float *x)
+bound_of(const struct tc_compute *how, size_t in, const float *x)
 {
 	return how->hold_out > 0 ? (float)(how->hold_out * sqrt(tc_kernels()->even_squares(in, x) / (double)in)) : INFINITY;
 }
@@ -86,7 +77,7 @@ quantize_row(struct tc_int8_rows *q, size_t r, size_t in, const float *x, float 
 }
 
 void
-tc_int8_rows_make(struct tc_int8_rows *q, const struct tc_int8 *how, size_t rows, size_t in, const float *x, size_t ldx,
+tc_int8_rows_make(struct tc_int8_rows *q, const struct tc_compute *how, size_t rows, size_t in, const float *x, size_t ldx,
     float *work)
 {
 	float most = 0;

@@ -16,22 +16,14 @@
 #define TC_MODEL_INT8_H
 
 #include "kernel/kernel.h"
-#include "tensor/tensor.h"
+#include "model/compute.h"
 
-/* How, and what came of it. */
-struct tc_int8 {
-	bool batch;            /* one scale for all rows that go together, else one a row */
-	double hold_out;       /* 0: nothing; else TC_HOLD_OUT_MIN or more, of a root mean square */
-	size_t layers, others; /* weight matrices that run so, and that run in f32 */
-};
 /* Of n inputs fewer than n / 2^2 are above twice their root mean square. */
 #define TC_HOLD_OUT_MIN 2
 
 /* Whether a weight matrix runs so: uniform codes, symmetric or with whole
  * zeros, in groups of at least TC_GROUP_WIDE that are a multiple of 4. */
 bool tc_int8_takes(const struct tc_tensor *w);
-/* Counts it; i NULL: does nothing. */
-void tc_int8_count(struct tc_int8 *i, const struct tc_tensor *w);
 
 /* The rows of a product, in its scratch. */
 struct tc_int8_rows {
@@ -44,6 +36,6 @@ struct tc_int8_rows {
 };
 /* Floats of scratch; rows made there, until it is used otherwise. */
 size_t tc_int8_work(size_t in, size_t rows);
-void tc_int8_rows_make(struct tc_int8_rows *q, const struct tc_int8 *how, size_t rows, size_t in, const float *x, size_t ldx, float *work);
+void tc_int8_rows_make(struct tc_int8_rows *q, const struct tc_compute *how, size_t rows, size_t in, const float *x, size_t ldx, float *work);
 
 #endif

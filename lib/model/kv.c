@@ -313,6 +313,60 @@ tc_kv_store(struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_t row
 		}
 }
 
+/* Number i of a position, without its scale. */
+static float
+number_at(const struct place *p, size_t i)
+{
+	size_t nr = tc_kernels()->nr, row = tc_min(nr, p->dim - i / nr * nr), half = (row + 1) / 2, at;
+
+	if (p->format == TC_KV_INT4 && p->key) {
+		at = (p->t / nr * ((p->dim + 1) / 2) + i / 2) * nr + p->t % nr;
+		return (float)(p->tile[at] >> i % 2 * 4 & 15) - INT4_ZERO;
+	}
+	if (p->format == TC_KV_INT4) {
+		at = i / nr * nr / 2 * TILE + p->t * half + i % nr % half;
+		return (float)(p->tile[at] >> i % nr / half * 4 & 15) - INT4_ZERO;
+	}
+	at = p->key ? (p->t / nr * p->dim + i) * nr + p->t % nr : i / nr * nr * TILE + p->t * row + i % nr;
+	switch (p->format) {
+	case TC_KV_F32:
+		return ((const float *)p->tile)[at];
+	case TC_KV_BF16:
+		return tc_f32_from_bf16(((const uint16_t *)p->tile)[at]);
+	case TC_KV_F16:
+		return tc_f32_from_f16(((const uint16_t *)p->tile)[at]);
+	default:
+		return ((const int8_t *)p->tile)[at];
+	}
+}
+
+void
+tc_kv_read(const struct tc_kv *kv, const struct tc_config *c, size_t head, size_t pos, float *k, float *v)
+{
+	struct place p = { .t = pos % TILE, .dim = c->head_dim, .format = kv->o.format };
+	const uint16_t *scale;
+
+	p.tile = (unsigned char *)tc_kv_values(kv, head, pos);
+	scale = tc_kv_scales(kv, c, p.tile);
+	for (size_t i = 0; i < p.dim; i++)
+		v[i] = number_at(&p, i) * (scale ? tc_f32_from_f16(scale[p.t]) : 1);
+	p.key = true;
+	p.tile = (unsigned char *)tc_kv_keys(kv, head, pos);
+	scale = tc_kv_scales(kv, c, p.tile);
+	if (kv->o.channel)
+		scale += p.t / TC_KV_GROUP * 2 * p.dim;
+	for (size_t i = 0; i < p.dim; i++) {
+		float number = number_at(&p, i);
+
+		if (kv->o.channel)
+			k[i] = (number + tc_kv_middle(p.format)) * tc_f32_from_f16(scale[i]) + tc_f32_from_f16(scale[p.dim + i]);
+		else
+			k[i] = number * (scale ? tc_f32_from_f16(scale[p.t]) : 1);
+	}
+	tc_kv_rotate(&kv->o, p.dim, 1, k, true);
+	tc_kv_rotate(&kv->o, p.dim, 1, v, true);
+}
+
 /* ---- keys by channel ---- */
 
 /* The codes of a group's keys of one channel, and its scale and minimum.  x: from one

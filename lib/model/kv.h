@@ -81,6 +81,10 @@ void tc_kv_store(struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_
  * keys that are complete now. */
 void tc_kv_settle(struct tc_kv *kv, const struct tc_config *c, size_t pos0, size_t rows);
 
+/* The key and the value of a position of a KV head as they are held, rotated back: k and
+ * v are [head_dim].  Of a channel format the key's codes, of a complete tile. */
+void tc_kv_read(const struct tc_kv *kv, const struct tc_config *c, size_t head, size_t pos, float *k, float *v);
+
 /* x[rows][head_dim] rotated, if the format wants it; back: the inverse. */
 void tc_kv_rotate(const struct tc_kv_options *o, size_t head_dim, size_t rows, float *x, bool back);
 

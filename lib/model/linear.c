@@ -4,13 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tensor/factors.h"
+#include "model/bf16.h"
+#include "model/int8.h"
 #include "model/masked.h"
+#include "tensor/factors.h"
 #include "tensor/mask.h"
 
-/* The kernels know its codes.  What a mask leaves out has codes where one is 0. */
-static bool
-has_codes(const struct tc_tensor *w)
+bool
+tc_linear_has_codes(const struct tc_tensor *w)
 {
 	return (w->format.encoding == TC_UNIFORM || w->format.encoding == TC_CODEBOOK) && w->residual.bits == 0 &&
 	    (w->mask == TC_MASK_NONE || tc_mask_has_zero(w));
@@ -51,6 +52,8 @@ PACK(pack_u16, uint16_t, uint16_t, src[j * in + i])
 PACK(pack_f32, float, float, src[j * in + i])
 PACK(pack_f32_f16, uint16_t, float, tc_f16_from_f32(src[j * in + i]))
 PACK(pack_f32_bf16, uint16_t, float, tc_bf16_from_f32(src[j * in + i]))
+PACK(pack_held, uint16_t, uint16_t, tc_bf16_held(src[j * in + i]))
+PACK(pack_f32_held, uint16_t, float, tc_bf16_held(tc_bf16_from_f32(src[j * in + i])))
 PACK(pack_code_f32, float, uint8_t, number[src[j * in + i]])
 PACK(pack_code_bf16, uint16_t, uint8_t, number[src[j * in + i]])
 
@@ -113,6 +116,45 @@ pack_narrow(const struct pack *k, size_t p, const uint8_t *codes, size_t n, uint
 	tc_kernels()->weights(&m, dst);
 }
 
+/* Panels are made of the tensor's numbers as they lie there. */
+static bool
+packs_as_is(const struct tc_linear *l, const struct tc_tensor *w)
+{
+	const struct tc_format *f = &w->format;
+
+	if (w->mask != TC_MASK_NONE || f->encoding != TC_DENSE || w->residual.bits > 0)
+		return false;
+	return l->m.bf16 ? f->dtype == TC_BF16 : (f->dtype == TC_F32) == (l->m.type == TC_PANEL_F32);
+}
+
+/* rows: room for n of them. */
+static void
+pack_numbers(const struct pack *k, size_t row, size_t n, float *rows, void *dst)
+{
+	const struct tc_linear *l = k->l;
+	size_t nr = tc_kernels()->nr, in = l->m.in;
+	const void *data = (const char *)k->w->part[0].data + row * in * tc_dtypes[k->w->format.dtype].size_bytes;
+
+	if (packs_as_is(l, k->w)) {
+		if (l->m.bf16)
+			pack_held(data, n, in, nr, NULL, dst);
+		else if (l->m.type == TC_PANEL_F32)
+			pack_f32(data, n, in, nr, NULL, dst);
+		else
+			pack_u16(data, n, in, nr, NULL, dst);
+		return;
+	}
+	tc_tensor_read_bulk(k->w, row, n, rows);
+	if (l->m.bf16)
+		pack_f32_held(rows, n, in, nr, NULL, dst);
+	else if (l->m.type == TC_PANEL_F32)
+		pack_f32(rows, n, in, nr, NULL, dst);
+	else if (l->m.type == TC_PANEL_BF16)
+		pack_f32_bf16(rows, n, in, nr, NULL, dst);
+	else
+		pack_f32_f16(rows, n, in, nr, NULL, dst);
+}
+
 static void
 pack_panel(void *ctx, size_t p, int worker)
 {
@@ -121,7 +163,7 @@ pack_panel(void *ctx, size_t p, int worker)
 	size_t nr = tc_kernels()->nr, in = l->m.in, n = tc_min(nr, l->m.out - p * nr), row = k->row0 + p * nr;
 	void *dst = (char *)l->panels.p + p * l->m.panel_bytes;
 	char *work = (char *)k->work + (size_t)worker * k->work_bytes;
-	bool packed = has_codes(k->w);
+	bool packed = tc_linear_has_codes(k->w);
 
 	if (packed)
 		unpack_rows(k, row, n, (uint8_t *)work);
@@ -133,18 +175,8 @@ pack_panel(void *ctx, size_t p, int worker)
 		pack_code_bf16((uint8_t *)work, n, in, nr, k->bf16, dst);
 	} else if (packed) {
 		pack_code_f32((uint8_t *)work, n, in, nr, k->number, dst);
-	} else if (k->w->mask == TC_MASK_NONE && k->w->format.encoding == TC_DENSE && k->w->format.dtype == TC_F32 && k->w->residual.bits == 0) {
-		pack_f32((const float *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
-	} else if (k->w->mask != TC_MASK_NONE || l->m.type == TC_PANEL_F32) {
-		tc_tensor_read_bulk(k->w, row, n, (float *)work);
-		if (l->m.type == TC_PANEL_F32)
-			pack_f32((const float *)work, n, in, nr, NULL, dst);
-		else if (l->m.type == TC_PANEL_BF16)
-			pack_f32_bf16((const float *)work, n, in, nr, NULL, dst);
-		else
-			pack_f32_f16((const float *)work, n, in, nr, NULL, dst);
 	} else {
-		pack_u16((const uint16_t *)k->w->part[0].data + row * in, n, in, nr, NULL, dst);
+		pack_numbers(k, row, n, (float *)work, dst);
 	}
 }
 
@@ -216,7 +248,8 @@ describe_codes(struct pack *k, struct tc_err *err)
 	struct tc_matrix *m = &k->codes;
 	int centre = 1 << (f->bits - 1);
 
-	*m = (struct tc_matrix){ .in = k->l->m.in, .out = k->l->m.out, .type = TC_PANEL_CODES, .bits = f->bits };
+	*m = (struct tc_matrix){ .in = k->l->m.in, .out = k->l->m.out, .type = TC_PANEL_CODES, .bits = f->bits,
+		.bf16 = k->l->m.bf16 };
 	m->group = f->group == TC_GROUP_ROW || f->group > m->in ? m->in : f->group;
 	m->groups = (m->in + m->group - 1) / m->group;
 	for (int q = 0; q < 1 << f->bits; q++)
@@ -352,14 +385,15 @@ prepare_own(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t 
 {
 	size_t nr = tc_kernels()->nr;
 	struct pack k = { .w = w, .l = l, .row0 = row0 };
-	bool packed = has_codes(w), numbers = w->format.encoding == TC_DENSE && w->residual.bits == 0;
+	bool packed = tc_linear_has_codes(w), numbers = w->format.encoding == TC_DENSE && w->residual.bits == 0;
 
 	assert(row0 + nrows <= tc_tensor_rows(w));
 	forget_rest(l);
-	l->whole = l->int8 && tc_int8_takes(w);
+	l->whole = l->compute && l->compute->in == TC_IN_INT8 && tc_int8_takes(w);
 	l->row0 = row0;
 	l->m = (struct tc_matrix){ .in = tc_tensor_cols(w), .out = nrows, .groups = 1 };
-	l->m.type = numbers ? dense_type(&w->format, l->m.in, nrows, use) : TC_PANEL_F32;
+	l->m.bf16 = l->compute && l->compute->in == TC_IN_BF16;
+	l->m.type = l->m.bf16 ? TC_PANEL_BF16 : numbers ? dense_type(&w->format, l->m.in, nrows, use) : TC_PANEL_F32;
 	if (take_sparse(&l->sparse, w, row0, nrows, err) < 0 || take_ops(l, w, err) < 0)
 		return -1;
 	if (numbers && w->mask != TC_MASK_NONE && l->m.type != TC_PANEL_F32 && use == TC_LINEAR_FEW && tc_kernels()->takes_masks)
@@ -372,7 +406,7 @@ prepare_own(struct tc_linear *l, const struct tc_tensor *w, size_t row0, size_t 
 			return -1;
 		choose_form(&k, use);
 		k.work_bytes = tc_round_up(nr * l->m.in, TC_ALIGN) + words_bytes(&k.codes);
-	} else if (!numbers || w->mask != TC_MASK_NONE || (w->format.dtype != TC_F32 && l->m.type == TC_PANEL_F32)) {
+	} else if (!packs_as_is(l, w)) {
 		k.work_bytes = nr * l->m.in * sizeof(float);
 	}
 	l->m.panel_bytes = l->m.type == TC_PANEL_CODES ? words_bytes(&l->m) :
@@ -407,6 +441,7 @@ prepare_factors(struct tc_linear *l, const struct tc_tensor *w, size_t row0, siz
 			l->factor = tc_zalloc(TC_SIDES, sizeof(*l->factor), err);
 		if (!l->factor)
 			return -1;
+		l->factor[side].compute = l->m.bf16 ? l->compute : NULL;
 		tc_factor_view(w, side, &factor);
 		if (tc_linear_prepare(&l->factor[side], &factor, left ? row0 : 0, left ? nrows : w->rank, use, pool, err) < 0)
 			return -1;
@@ -613,7 +648,10 @@ run_source(const struct run *r, const struct tc_product *p, size_t p0, size_t n,
 		m.panels = to;
 		m.out = tc_min(nr, l->m.out - i * nr);
 		tc_tensor_read_bulk(&l->source.t, l->row0 + i * nr, m.out, rows);
-		pack_f32(rows, m.out, m.in, nr, NULL, to);
+		if (l->m.bf16)
+			pack_f32_held(rows, m.out, m.in, nr, NULL, (uint16_t *)to);
+		else
+			pack_f32(rows, m.out, m.in, nr, NULL, to);
 		tc_kernels()->matmul(&m, 0, 1, r->rows, r->x, r->ldx, NULL, p->y + i * nr, p->ldy);
 	}
 }
@@ -749,6 +787,9 @@ run_between(struct run *r, size_t n, float *work, struct tc_pool *pool)
 	}
 	if (count)
 		run_products(count, p, r->rows, r->x, r->ldx, r->unpacked, work, pool);
+	for (size_t i = 0; i < n; i++)
+		if (r->p[i].l->rank && r->p[i].l->m.bf16)
+			tc_kernels()->round_bf16(r->rows * r->p[i].l->rank, r->between[i].x, r->between[i].x);
 	for (size_t i = 0; i < n; i++) {
 		const struct tc_linear *l = r->p[i].l;
 
@@ -767,11 +808,11 @@ run_products(size_t n, const struct tc_product *p, size_t rows, const float *x, 
 {
 	struct run r = { .p = p, .rows = rows, .ldx = ldx, .x = x, .unpacked = unpacked };
 	size_t panels = 0, in = p->l->m.in;
-	const struct tc_int8 *whole = NULL;
+	const struct tc_compute *whole = NULL;
 
 	for (size_t i = 0; i < n; i++) {
 		panels += panels_of(&p[i].l->m);
-		whole = p[i].l->whole ? p[i].l->int8 : whole;
+		whole = p[i].l->whole ? p[i].l->compute : whole;
 	}
 	r.apart = unpacked + (size_t)tc_pool_threads(pool) * unpack_floats(in);
 	work = run_between(&r, n, work, pool);
@@ -810,12 +851,14 @@ tc_linears_run(size_t n, const struct tc_product *p, size_t rows, const float *x
 
 		for (end = i + 1; end < n; end++) {
 			next = ops_of(p[end].l);
-			if (!tc_input_ops_same(&ops, &next, in))
+			if (!tc_input_ops_same(&ops, &next, in) || p[end].l->m.bf16 != p[i].l->m.bf16)
 				break;
 		}
 		for (size_t r = 0; ops.n && r < rows; r++)
 			tc_input_ops_apply(&ops, in, x + r * ldx, ready + r * in);
-		if (ops.n)
+		for (size_t r = 0; p[i].l->m.bf16 && r < rows; r++)
+			tc_kernels()->round_bf16(in, ops.n ? ready + r * in : x + r * ldx, ready + r * in);
+		if (ops.n || p[i].l->m.bf16)
 			run_products(end - i, p + i, rows, ready, in, unpacked, work, pool);
 		else
 			run_products(end - i, p + i, rows, x, ldx, unpacked, work, pool);

@@ -5,7 +5,8 @@
  * (decoding) packed weights stay packed, since reading them from memory is
  * what costs.  Both give the same bits (struct tc_matrix); where a CPU kind has
  * other sums for codes than for numbers, codes they stay.  With dynamic int8
- * (int8.h) a matrix that it takes stays codes, of 8 bits.  Formats that the
+ * (int8.h) a matrix that it takes stays codes, of 8 bits; in bf16 (bf16.h) all but
+ * codes become panels of bf16 numbers.  Formats that the
  * kernels do not know stay as they are in the tensor, for few rows, and are
  * unpacked panel by panel at every product.  Of numbers with a mask few rows
  * read what is stored alone, where the kernels take masks; codes with one are
@@ -18,7 +19,7 @@
 
 #include "base/thread.h"
 #include "kernel/kernel.h"
-#include "model/int8.h"
+#include "model/compute.h"
 #include "tensor/input_op.h"
 #include "tensor/kept.h"
 
@@ -49,9 +50,13 @@ struct tc_linear {
 	int nops;
 	struct tc_input_op op[TC_INPUT_OPS_MAX];
 	uint16_t *input_scale;
-	const struct tc_int8 *int8; /* the caller's, set before it is prepared: NULL is f32 */
-	bool whole;             /* it runs so */
+	const struct tc_compute *compute; /* the caller's, set before it is prepared: NULL is f32 */
+	bool whole;             /* it runs in whole numbers */
 };
+
+/* Its codes stay codes, which the kernels know.  What a mask leaves out has
+ * codes where one is 0. */
+bool tc_linear_has_codes(const struct tc_tensor *w);
 
 /* From rows row0 .. row0+nrows-1 of w, which is not needed afterwards.
  * Buffers of an earlier call are reused when large enough ({0} at first). */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/bf16.h"
 #include "tensor/mask.h"
 
 /* Numbers of which only those are held that are stored. */
@@ -36,6 +37,14 @@ count_panel(void *ctx, size_t p, int worker)
 	k->place[p + 1] = tc_round_up(tc_masks_bytes(k->l->m.in, tc_kernels()->nr) + stored * tc_panel_bytes[k->l->m.type], sizeof(float));
 }
 
+static uint16_t
+number_of(const struct tc_matrix *m, float x)
+{
+	if (m->type == TC_PANEL_F16)
+		return tc_f16_from_f32(x);
+	return m->bf16 ? tc_bf16_held(tc_bf16_from_f32(x)) : tc_bf16_from_f32(x);
+}
+
 static void
 pack_masked(void *ctx, size_t p, int worker)
 {
@@ -55,7 +64,7 @@ pack_masked(void *ctx, size_t p, int worker)
 			if (!tc_mask_bit(bits + j * words, i))
 				continue;
 			some |= (uint32_t)1 << j;
-			*to++ = m->type == TC_PANEL_F16 ? tc_f16_from_f32(rows[j * m->in + i]) : tc_bf16_from_f32(rows[j * m->in + i]);
+			*to++ = number_of(m, rows[j * m->in + i]);
 		}
 		memcpy(mask, &some, nr / 8);
 	}

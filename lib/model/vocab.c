@@ -47,7 +47,7 @@ tc_vocab_next(struct tc_vocab *v, struct tc_err *err)
 	v->token0 += v->tokens;
 	v->tokens = tc_min(TC_VOCAB_TILE, v->vocab - v->token0);
 	for (size_t k = 0; v->tokens > 0 && k < v->nsides; k++) {
-		v->part[k].int8 = v->side[k]->int8;
+		v->part[k].compute = v->side[k]->compute;
 		if (tc_linear_prepare(&v->part[k], v->side[k]->head, v->token0, v->tokens, TC_LINEAR_MANY, v->pool, err) < 0)
 			return -1;
 	}

@@ -18,7 +18,7 @@ struct tc_final {
 	const float *hidden;          /* [tokens][width], width = the head's columns */
 	const struct tc_tensor *head; /* [vocab][width] */
 	double cap;                   /* soft cap of the logits, 0: none */
-	const struct tc_int8 *int8;   /* NULL: f32 */
+	const struct tc_compute *compute; /* NULL: f32 */
 };
 
 /* Predictions first .. first+n-1, whose rows are consecutive. */

@@ -508,6 +508,39 @@ test_codes(void)
 	ok(right, "%s: codes are x / s, s = max|x| / 127 or 7, halves to even", tc_kernels_name());
 }
 
+/* What is read is what was stored, but for half a step. */
+static void
+test_read(const char *name, size_t dim)
+{
+	const struct tc_config c = { .heads = 2, .kv_heads = 2, .head_dim = dim };
+	const struct tc_kv_options o = named(name);
+	const double step[] = { [TC_KV_F32] = 0, [TC_KV_BF16] = 0x1p-8, [TC_KV_F16] = 0x1p-11, [TC_KV_INT8] = 1 / 250., [TC_KV_INT4] = 1 / 13.9 };
+	double most = o.rotate ? step[o.format] * sqrt((double)dim) * 2 + 1e-6 : step[o.format] + 1e-6;
+	float *stored = need(malloc(2 * TILE * 2 * dim * sizeof(float))), *own = need(malloc(2 * TILE * 2 * dim * sizeof(float)));
+	float k[DIMS], v[DIMS];
+	struct tc_kv kv;
+	bool right = true;
+
+	fill(stored, 2 * TILE * 2 * dim, -1, 1);
+	memcpy(own, stored, 2 * TILE * 2 * dim * sizeof(float));
+	if (tc_kv_alloc(&kv, &c, &o, TILE, 1, &err) < 0)
+		exit(1);
+	tc_kv_store(&kv, &c, 0, TILE, own, own + TILE * 2 * dim);
+	tc_kv_settle(&kv, &c, 0, TILE);
+	for (size_t t = 0; t < TILE; t++)
+		for (size_t h = 0; h < 2; h++) {
+			const float *want = stored + (t * 2 + h) * dim;
+
+			tc_kv_read(&kv, &c, h, t, k, v);
+			for (size_t i = 0; i < dim; i++)
+				right &= fabs((double)k[i] - (double)want[i]) <= most && fabs((double)v[i] - (double)want[TILE * 2 * dim + i]) <= most;
+		}
+	ok(right, "%s, %s, %zu dimensions: what was stored is read, to %.2g", tc_kernels_name(), name, dim, most);
+	tc_kv_free(&kv);
+	free(stored);
+	free(own);
+}
+
 /* A NaN or an infinity is never made a number. */
 static void
 test_not_finite(const char *name)
@@ -657,6 +690,9 @@ main(void)
 		test_errors();
 		for (size_t n = 0; n < NAMES; n++) {
 			test_not_finite(names[n]);
+			test_read(names[n], 64);
+			test_read(names[n], 12);
+			test_read(names[n], 38);
 			for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
 				test_attention(&shapes[s], names[n]);
 			for (size_t m = 0; m < sizeof(models) / sizeof(models[0]); m++)

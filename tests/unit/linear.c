@@ -1,12 +1,14 @@
 /* Linear layers of every weight format: prepared for many rows or for few,
- * the same bits, and those of the weights that the tensor stands for;
+ * the same bits, and those of the weights that the tensor stands for; in bf16;
  * transposed; and with dynamic int8. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
 #include "kinds.h"
+#include "model/int8.h"
 #include "model/linear.h"
 #include "mask.h"
 #include "tap.h"
@@ -15,10 +17,23 @@
 enum { OUT = 75, ROWS = 20, IN_MOST = 272 };
 /* More weights than are widened for many rows. */
 enum { LARGE_OUT = 2060, LARGE_IN = 1024 };
+#define BF16_BOUND 0x1p-6  /* three roundings to bf16, and what input ops make of them */
 #define LARGE_BOUND 0.01 /* of the bound for worst cases, far from which many inputs are */
 
 static struct tc_rng rng;
 static struct tc_err err;
+
+/* What run() runs in; NULL: f32. */
+static const struct tc_compute *compute;
+
+static const char *
+kind(void)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "%s%s", tc_kernels_name(), compute ? " in bf16" : "");
+	return name;
+}
 
 static void
 random_scales(enum tc_dtype dtype, size_t n, double low, double high, void *to)
@@ -116,7 +131,7 @@ static float *
 run(const struct tc_tensor *t, enum tc_linear_use use, size_t row0, size_t nrows, size_t rows, const float *x, struct tc_pool *pool)
 {
 	size_t in = tc_tensor_cols(t);
-	struct tc_linear l = {0};
+	struct tc_linear l = { .compute = compute };
 	float *y = calloc(rows * nrows, sizeof(*y)), *work = malloc(tc_linear_work(in, rows, pool) * sizeof(*work));
 
 	if (tc_linear_prepare(&l, t, row0, nrows, use, pool, &err) < 0)
@@ -127,16 +142,35 @@ run(const struct tc_tensor *t, enum tc_linear_use use, size_t row0, size_t nrows
 	return y;
 }
 
-/* Largest error of rows rows in units of (in + 4) 2^-23 sum |x w|, the weights
- * those of tc_tensor_read_rows() and a group's shift counted apart. */
-static double
-distance(const struct tc_tensor *t, size_t rows, const float *x, const float *y)
+/* x[rows][in] and the weights as they are multiplied; returns whether these are
+ * so exactly, and not to bf16 numbers. */
+static int
+multiplied(const struct tc_tensor *t, size_t rows, const float *from, float *x, float *w)
 {
 	size_t in = tc_tensor_cols(t), out = tc_tensor_rows(t);
-	float *w = malloc(out * in * sizeof(*w));
-	double most = 0, largest = 0;
 
+	memcpy(x, from, rows * in * sizeof(*x));
 	tc_tensor_read_rows(t, 0, out, w);
+	if (!compute)
+		return 1;
+	if (t->rank > 0 || t->nops > 0 || (t->sparse > 0 && !tc_linear_has_codes(t)))
+		return 0;
+	tc_kernels()->round_bf16(rows * in, x, x);
+	if (!tc_linear_has_codes(t))
+		tc_kernels()->round_bf16(out * in, w, w);
+	return 1;
+}
+
+/* Largest error of rows rows in units of (in + 4) 2^-23 sum |x w|, or of
+ * BF16_BOUND sum |x w|, the weights those of tc_tensor_read_rows() and a group's
+ * shift counted apart. */
+static double
+distance(const struct tc_tensor *t, size_t rows, const float *from, const float *y)
+{
+	size_t in = tc_tensor_cols(t), out = tc_tensor_rows(t);
+	float *w = malloc(out * in * sizeof(*w)), *x = malloc(rows * in * sizeof(*x));
+	double unit = multiplied(t, rows, from, x, w) ? (double)(in + 4) * 0x1p-23 : BF16_BOUND, most = 0, largest = 0;
+
 	for (size_t i = 0; i < out * in; i++)
 		largest = fmax(largest, fabs((double)w[i]));
 	for (size_t r = 0; r < rows; r++)
@@ -147,9 +181,10 @@ distance(const struct tc_tensor *t, size_t rows, const float *x, const float *y)
 				sum += (double)x[r * in + i] * (double)w[j * in + i];
 				size += fabs((double)x[r * in + i]) * largest;
 			}
-			d = fabs(sum - (double)y[r * out + j]) / (size * (double)(in + 4)) * 0x1p23;
+			d = fabs(sum - (double)y[r * out + j]) / (size * unit);
 			most = isnan(d) ? INFINITY : fmax(most, d);
 		}
+	free(x);
 	free(w);
 	return most;
 }
@@ -203,9 +238,9 @@ test_share(const struct tc_tensor *like, double share, const char *name, struct 
 			free_parts(&t);
 		tc_kept_free(&kept);
 	}
-	ok(most <= 1, "%s: %s: a linear layer multiplies by the tensor's weights (%.3f of the bound)", tc_kernels_name(), name,
+	ok(most <= 1, "%s: %s: a linear layer multiplies by the tensor's weights (%.3f of the bound)", kind(), name,
 	    most);
-	ok(same, "%s: %s: prepared for many rows or for few, the same bits", tc_kernels_name(), name);
+	ok(same, "%s: %s: prepared for many rows or for few, the same bits", kind(), name);
 }
 
 static void
@@ -261,8 +296,8 @@ test_large(struct tc_format f, const char *name, struct tc_pool *pool)
 	free(many);
 	free_parts(&t);
 	ok(most <= LARGE_BOUND, "%s: a large matrix: %s: multiplies by the tensor's weights (%.4f of the bound)",
-	    tc_kernels_name(), name, most);
-	ok(same, "%s: a large matrix: %s: prepared for many rows or for few, the same bits", tc_kernels_name(), name);
+	    kind(), name, most);
+	ok(same, "%s: a large matrix: %s: prepared for many rows or for few, the same bits", kind(), name);
 }
 
 /* ---- transposed ---- */
@@ -486,6 +521,7 @@ test_mixed_ops(void)
 		t[i] = random_like(like, OUT, IN);
 		alone[i] = run(&t[i], TC_LINEAR_MANY, 0, OUT, ROWS, x, NULL);
 		y[i] = calloc(ROWS * OUT, sizeof(**y));
+		l[i].compute = compute;
 		if (tc_linear_prepare(&l[i], &t[i], 0, OUT, TC_LINEAR_MANY, NULL, &err) < 0)
 			exit(1);
 	}
@@ -498,7 +534,7 @@ test_mixed_ops(void)
 		free(alone[i]);
 	}
 	free(work);
-	ok(same, "%s: layers with and without input ops, together as alone", tc_kernels_name());
+	ok(same, "%s: layers with and without input ops, together as alone", kind());
 }
 
 /* ---- dynamic int8 ---- */
@@ -507,7 +543,7 @@ test_mixed_ops(void)
 
 /* x as int8.h says it is rounded, what is held out as it is. */
 static void
-rounded(const struct tc_int8 *how, size_t rows, size_t in, const float *x, double *to)
+rounded(const struct tc_compute *how, size_t rows, size_t in, const float *x, double *to)
 {
 	float max[ROWS], bound[ROWS], most = 0;
 
@@ -532,11 +568,11 @@ rounded(const struct tc_int8 *how, size_t rows, size_t in, const float *x, doubl
 }
 
 static float *
-run_int8(const struct tc_tensor *t, const struct tc_int8 *how, enum tc_linear_use use, size_t rows, const float *x,
+run_in(const struct tc_tensor *t, const struct tc_compute *how, enum tc_linear_use use, size_t rows, const float *x,
     struct tc_pool *pool)
 {
 	size_t in = tc_tensor_cols(t), out = tc_tensor_rows(t);
-	struct tc_linear l = { .int8 = how };
+	struct tc_linear l = { .compute = how };
 	float *y = calloc(rows * out, sizeof(*y)), *work = malloc(tc_linear_work(in, rows, pool) * sizeof(*work));
 
 	if (tc_linear_prepare(&l, t, 0, out, use, pool, &err) < 0)
@@ -549,7 +585,7 @@ run_int8(const struct tc_tensor *t, const struct tc_int8 *how, enum tc_linear_us
 
 /* In units of INT8_BOUND. */
 static double
-int8_distance(const struct tc_tensor *t, const struct tc_int8 *how, size_t rows, const float *x, const float *y)
+int8_distance(const struct tc_tensor *t, const struct tc_compute *how, size_t rows, const float *x, const float *y)
 {
 	size_t in = tc_tensor_cols(t), out = tc_tensor_rows(t);
 	float *w = malloc(out * in * sizeof(*w));
@@ -575,7 +611,7 @@ int8_distance(const struct tc_tensor *t, const struct tc_int8 *how, size_t rows,
 
 /* Every kind's bits are the first one's, which it leaves in *first. */
 static void
-test_int8(struct tc_format f, const char *name, struct tc_int8 how, struct tc_pool *pool, float **first)
+test_int8(struct tc_format f, const char *name, struct tc_compute how, struct tc_pool *pool, float **first)
 {
 	enum { IN = IN_MOST - 1 };
 	struct tc_tensor t;
@@ -589,10 +625,10 @@ test_int8(struct tc_format f, const char *name, struct tc_int8 how, struct tc_po
 	for (size_t r = 0; r < ROWS; r += 3)
 		x[r * IN + r] = 30;
 	memset(x + 5 * IN, 0, IN * sizeof(*x));
-	many = run_int8(&t, &how, TC_LINEAR_MANY, ROWS, x, NULL);
+	many = run_in(&t, &how, TC_LINEAR_MANY, ROWS, x, NULL);
 	most = int8_distance(&t, &how, ROWS, x, many);
 	for (size_t rows = 1; rows <= ROWS; rows++) {
-		y = run_int8(&t, &how, TC_LINEAR_FEW, how.batch ? ROWS : rows, x, rows % 2 ? pool : NULL);
+		y = run_in(&t, &how, TC_LINEAR_FEW, how.batch ? ROWS : rows, x, rows % 2 ? pool : NULL);
 		same &= memcmp(y, many, rows * OUT * sizeof(*y)) == 0;
 		free(y);
 	}
@@ -619,7 +655,7 @@ test_int8_ends(void)
 		{ .encoding = TC_CODEBOOK, .dtype = TC_F16, .bits = 4, .group = 64, .zero = TC_ZERO_NONE },
 	};
 	enum { IN = 96, BAD = 3 };
-	struct tc_int8 how = {0};
+	struct tc_compute how = { .in = TC_IN_INT8 };
 	struct tc_tensor t;
 	float x[BAD * IN], *y, *f32;
 	int right = 1, same = 1;
@@ -627,7 +663,7 @@ test_int8_ends(void)
 	random_scales(TC_F32, BAD * IN, -1, 1, x);
 	for (size_t i = 0; i < sizeof(not) / sizeof(not[0]); i++) {
 		t = random_tensor(not[i], OUT, IN);
-		y = run_int8(&t, &how, TC_LINEAR_MANY, BAD, x, NULL);
+		y = run_in(&t, &how, TC_LINEAR_MANY, BAD, x, NULL);
 		f32 = run(&t, TC_LINEAR_MANY, 0, OUT, BAD, x, NULL);
 		same &= !tc_int8_takes(&t) && memcmp(y, f32, BAD * OUT * sizeof(*y)) == 0;
 		free(y);
@@ -639,7 +675,7 @@ test_int8_ends(void)
 	x[17] = NAN;
 	x[IN + 17] = -INFINITY;
 	for (how.hold_out = 0; how.hold_out <= 4; how.hold_out += 4) {
-		y = run_int8(&t, &how, TC_LINEAR_MANY, BAD, x, NULL);
+		y = run_in(&t, &how, TC_LINEAR_MANY, BAD, x, NULL);
 		for (size_t i = 0; i < BAD * OUT; i++)
 			right &= !isfinite(y[i]) == (i < 2 * OUT);
 		free(y);
@@ -653,12 +689,12 @@ enum { INT8_CASES = 14 };
 static void
 test_all_int8(struct tc_pool *pool, float *first[INT8_CASES])
 {
-	static const struct tc_int8 token = {0}, batch = { .batch = true }, held = { .hold_out = 6 },
-		both = { .batch = true, .hold_out = 2 };
+	static const struct tc_compute token = { .in = TC_IN_INT8 }, batch = { .in = TC_IN_INT8, .batch = true },
+		held = { .in = TC_IN_INT8, .hold_out = 6 }, both = { .in = TC_IN_INT8, .batch = true, .hold_out = 2 };
 	static const struct {
 		const char *name;
 		struct tc_format f;
-		const struct tc_int8 *how;
+		const struct tc_compute *how;
 	} cases[INT8_CASES] = {
 		{ "8 bits, rows, a scale a token", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = TC_GROUP_ROW, .zero = TC_ZERO_NONE }, &token },
 		{ "8 bits, rows, one scale", { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 8, .group = TC_GROUP_ROW, .zero = TC_ZERO_NONE }, &batch },
@@ -679,6 +715,53 @@ test_all_int8(struct tc_pool *pool, float *first[INT8_CASES])
 	for (size_t i = 0; i < INT8_CASES; i++)
 		test_int8(cases[i].f, cases[i].name, *cases[i].how, pool, &first[i]);
 	test_int8_ends();
+}
+
+/* ---- bf16 ---- */
+
+static const struct tc_compute bf16 = { .in = TC_IN_BF16 };
+
+/* Of what is bf16 to begin with, the bits of f32; and which weights are. */
+static void
+test_bf16(void)
+{
+	static const struct {
+		struct tc_tensor like;
+		bool has;
+	} cases[] = {
+		{ { .format = { .dtype = TC_BF16 } }, true }, { { .format = { .dtype = TC_F16 } }, false }, { { .format = { .dtype = TC_F32 } }, false },
+		{ { .format = { .encoding = TC_UNIFORM, .dtype = TC_F16, .bits = 4, .group = 32, .zero = TC_ZERO_INT } }, true },
+		{ { .format = { .encoding = TC_LEVELS, .dtype = TC_F16, .bits = 3, .group = TC_GROUP_ROW } }, false },
+		{ { .format = { .encoding = TC_NONE }, .rank = 8, .factor = { .dtype = TC_BF16 } }, true },
+		{ { .format = { .dtype = TC_BF16 }, .rank = 8, .factor = { .dtype = TC_F32 } }, false },
+	};
+	enum { IN = 96 };
+	float x[ROWS * IN], *y, *f32;
+	int right = 1;
+
+	random_scales(TC_F32, ROWS * IN, -1, 1, x);
+	tc_kernels()->round_bf16(ROWS * IN, x, x);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct tc_tensor t = random_like(cases[i].like, OUT, IN);
+		struct tc_compute counted = bf16;
+
+		tc_compute_count(&counted, &t);
+		right &= counted.layers == cases[i].has && counted.others == !cases[i].has;
+		free_parts(&t);
+	}
+	ok(right, "%s: weights that are rounded are counted", kind());
+	right = 1;
+	for (size_t i = 0; i < 2; i++) {
+		struct tc_tensor t = random_tensor(cases[i ? 3 : 0].like.format, OUT, IN);
+
+		y = run_in(&t, &bf16, TC_LINEAR_MANY, ROWS, x, NULL);
+		f32 = run_in(&t, NULL, TC_LINEAR_MANY, ROWS, x, NULL);
+		right &= memcmp(y, f32, ROWS * OUT * sizeof(*y)) == 0;
+		free(y);
+		free(f32);
+		free_parts(&t);
+	}
+	ok(right, "%s: of inputs and weights that are bf16, the bits of f32", kind());
 }
 
 int
@@ -709,6 +792,7 @@ main(void)
 	for (size_t i = 0; i < n; i++) {
 		if (tc_kernels_select(list[i]->name, &err) < 0)
 			return 1;
+		compute = NULL;
 		test_more(pool);
 		test_masked(pool);
 		test_mixed_ops();
@@ -731,6 +815,15 @@ main(void)
 			test_large(large[l].f, large[l].name, pool);
 		test_all_transposed(pool);
 		test_all_int8(pool, first);
+		compute = &bf16;
+		test_more(pool);
+		test_masked(pool);
+		test_mixed_ops();
+		for (enum tc_dtype d = TC_F32; d <= TC_BF16; d++)
+			test_format((struct tc_format){ .dtype = d }, tc_dtypes[d].name, pool);
+		for (size_t l = 0; l < sizeof(large) / sizeof(large[0]); l++)
+			test_large(large[l].f, large[l].name, pool);
+		test_bf16();
 	}
 	for (size_t i = 0; i < INT8_CASES; i++)
 		free(first[i]);
