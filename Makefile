@@ -21,7 +21,7 @@ include config.mk
 BUILD ?= build
 BIN ?= bin
 
-STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-super tc-alloc tc-prune tc-quant tc-lowrank tc-ppl tc-gen tc-kvprobe tc-bench
+STAGES = tc-import tc-export tc-ls tc-cmp tc-merge tc-calib tc-fisher tc-super tc-alloc tc-prune tc-quant tc-lowrank tc-ppl tc-gen tc-spec tc-kvprobe tc-bench
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/version.o
@@ -125,7 +125,7 @@ ZSH_DIR = $(DATA_DIR)/zsh/site-functions
 install: stages completion
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE_DIR) $(MAN_DIR)/man1 $(MAN_DIR)/man5 $(MAN_DIR)/man7 $(BASH_DIR) $(ZSH_DIR)
 	install -m 755 $(STAGES:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
-	cp -r share/models share/text $(SHARE_DIR)
+	cp -r share/models share/prompts share/text $(SHARE_DIR)
 	chmod -R a+rX $(SHARE_DIR)
 	install -m 755 share/get-model $(SHARE_DIR)
 	install -m 644 share/models.tsv share/super-weights.tsv $(SHARE_DIR)

@@ -3,22 +3,19 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
-#include "base/hash.h"
 #include "base/math.h"
 #include "cli/cli.h"
 #include "cli/compute.h"
 #include "cli/result.h"
+#include "cli/scored.h"
 #include "cli/spill.h"
 #include "cli/tokens.h"
 #include "kernel/kernel.h"
-#include "metric/ledger.h"
 #include "metric/nll.h"
 #include "metric/overlap.h"
 #include "metric/paired.h"
 #include "metric/windows.h"
-#include "model/forward.h"
 
 #define DEFAULT_WINDOW 1024
 #define BOOTSTRAP_SEED 0
@@ -84,27 +81,12 @@ struct protocol {
 	struct tc_kv_options kv;
 };
 
-/* One model and what is known of it. */
-struct scored {
-	struct tc_source *source;
-	struct tc_forward forward;
-	bool open;
-	struct tc_ledger ledger;
-	struct tc_tokenizer *tokenizer;
-	uint64_t tokenizer_hash;      /* 0: none */
-	char tokenizer_sha256[TC_SHA256_HEX], sha256[TC_SHA256_HEX];
-	struct tc_sha256 hash;
-	uint32_t *calib;              /* calibration tokens of the stream */
-	size_t ncalib;
-	char calib_sha256[TC_SHA256_HEX];
-};
-
 struct ppl {
 	const struct args *a;
 	struct tc_cli *cli;
 	struct protocol protocol;
 	struct tc_int8 how, *int8;    /* of the model's products; NULL: f32, as the base's are */
-	struct scored model, base;
+	struct tc_scored model, base;
 	struct tc_ids text;
 	struct tc_windows windows;
 	struct tc_predictions predictions;
@@ -184,7 +166,6 @@ lay_out(struct ppl *p, struct tc_err *err)
 	return tc_predictions_make(&p->predictions, &p->windows, p->text.ids, replace ? &bos : NULL, err);
 }
 
-/* All files of the first model have come, its tensors begin. */
 static int
 prepare_text(struct ppl *p)
 {
@@ -201,116 +182,31 @@ prepare_text(struct ppl *p)
 	return 0;
 }
 
+/* A model's files have come, its tensors begin. */
 static int
-start_forward(struct ppl *p, struct scored *m)
+start(void *ctx, struct tc_scored *m)
 {
+	struct ppl *p = ctx;
 	const struct tc_predictions *t = &p->predictions;
 	struct tc_exec_options o = {0};
 
 	if (m == &p->model)
 		o.kv = p->protocol.kv;
 
+	if ((m == &p->model ? prepare_text(p) : tc_scored_same_tokens(&p->model, m, &p->cli->err)) < 0)
+		return -1;
 	/* Two models' states are there at once. */
 	return tc_cli_forward_tokens(p->cli, &m->forward, t->nseq, t->length, t->ids, o, p->a->base ? 2 : 1);
 }
 
-/* The weights as a user of sha256sum(1) could recompute them: each tensor's
- * name and parts, in order. */
-static void
-hash_tensor(struct scored *m, const struct tc_tensor *t)
-{
-	tc_sha256_add(&m->hash, t->name, strlen(t->name) + 1);
-	for (int i = 0; i < t->nparts; i++)
-		tc_sha256_add(&m->hash, t->part[i].data, t->part[i].size_bytes);
-}
-
-static int
-take_tokens(struct scored *m, const struct tc_record *r, struct tc_err *err)
-{
-	if (strcmp(r->u.tokens.tag, "calib") != 0)
-		return 0;
-	free(m->calib);
-	m->ncalib = r->part[0].size_bytes / sizeof(*m->calib);
-	m->calib = tc_alloc(m->ncalib, sizeof(*m->calib), err);
-	if (!m->calib)
-		return -1;
-	memcpy(m->calib, r->part[0].data, m->ncalib * sizeof(*m->calib));
-	snprintf(m->calib_sha256, sizeof(m->calib_sha256), "%s", r->u.tokens.text_sha256);
-	return 0;
-}
-
-/* Token ids mean the same to both models. */
-static int
-check_same_vocabulary(const struct ppl *p, struct tc_err *err)
-{
-	const struct scored *m = &p->model, *b = &p->base;
-
-	if (m->forward.config.vocab != b->forward.config.vocab)
-		return tc_fail(err, TC_DATA, "its vocabulary has %zu entries, the model's %zu",
-		    b->forward.config.vocab, m->forward.config.vocab);
-	if (m->tokenizer_hash && b->tokenizer_hash && m->tokenizer_hash != b->tokenizer_hash)
-		return tc_fail(err, TC_DATA, "its tokenizer is not the model's");
-	return 0;
-}
-
-static int
-take_record(struct ppl *p, struct scored *m, const struct tc_record *r)
-{
-	struct tc_err *err = &p->cli->err;
-	int done;
-
-	tc_ledger_add(&m->ledger, r);
-	if (r->kind == TC_KIND_FILE) {
-		done = tc_cli_take_tokenizer(p->cli, r, &m->tokenizer);
-		if (done > 0) {
-			m->tokenizer_hash = XXH3_64bits(r->part[0].data, r->part[0].size_bytes);
-			return tc_sha256_of(r->part[0].data, r->part[0].size_bytes, m->tokenizer_sha256, err);
-		}
-		return done;
-	}
-	if (r->kind == TC_KIND_TOKENS)
-		return take_tokens(m, r, err);
-	if (r->kind != TC_KIND_TENSOR && r->kind != TC_KIND_REF)
-		return 0;
-	if (!m->forward.exec.config) {
-		if ((m == &p->model ? prepare_text(p) : check_same_vocabulary(p, err)) < 0)
-			return -1;
-		if (start_forward(p, m) < 0)
-			return -1;
-	}
-	if (r->kind == TC_KIND_TENSOR && m->hash.ctx)
-		hash_tensor(m, &r->u.tensor);
-	done = tc_forward_take(&m->forward, r, m->source->mapped, err);
-	if (done > 0)
-		tc_cli_progress(p->cli, "%s: block %zu of %zu", m == &p->base ? "base" : "model", m->forward.blocks_done,
-		    m->forward.config.layers);
-	return done < 0 ? -1 : 0;
-}
-
 /* Takes all tokens through the model whose source is open. */
 static int
-run_model(struct ppl *p, struct scored *m)
+run_model(struct ppl *p, struct tc_scored *m)
 {
-	struct tc_err *err = &p->cli->err;
-	struct tc_record r;
-	int got;
+	const struct tc_scored_how how = { .name = m == &p->base ? "base" : "model", .int8 = m == &p->model ? p->int8 : NULL,
+		.hashed = p->a->common.result != NULL, .start = start, .ctx = p };
 
-	if (tc_forward_open(&m->forward, &m->source->header, p->cli->pool, err) < 0)
-		return -1;
-	m->open = true;
-	m->forward.int8 = m == &p->model ? p->int8 : NULL;
-	tc_ledger_begin(&m->ledger, &m->source->header);
-	if (p->a->common.result && tc_sha256_begin(&m->hash, err) < 0)
-		return -1;
-	while ((got = tc_source_next(m->source, &r, err)) > 0)
-		if (take_record(p, m, &r) < 0)
-			return -1;
-	if (got < 0)
-		return -1;
-	tc_sha256_end(&m->hash, m->sha256);
-	if (tc_forward_finish(&m->forward, err) < 0)
-		return -1;
-	return tc_cli_int8_say(p->cli, m->forward.int8);
+	return tc_scored_run(p->cli, m, &how);
 }
 
 static int
@@ -389,18 +285,20 @@ figures(const struct ppl *p, struct tc_err *err)
 {
 	struct tc_mean m = tc_mean_of(p->windows.n, p->mean, p->predictions.weight);
 	double ppl = tc_exp(m.mean);
-	json_t *o = json_pack("{s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:o,s:{s:f,s:f},s:I,s:I}",
+	json_t *o = json_pack("{s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:o}",
 	    "ppl", ppl, "nll", m.mean, "stderr", m.stderr_, "ppl_stderr", ppl * m.stderr_,
 	    "tokens_scored", (json_int_t)p->windows.scored, "tokens_dropped", (json_int_t)p->windows.dropped,
-	    "windows", (json_int_t)p->windows.n, "protocol", protocol_json(p),
-	    "bits_per_weight", "model", tc_ledger_bits_model(&p->model.ledger), "linear", tc_ledger_bits_linear(&p->model.ledger),
-	    "model_bytes", (json_int_t)p->model.ledger.model_bytes, "parameters", (json_int_t)p->model.ledger.parameters);
+	    "windows", (json_int_t)p->windows.n, "protocol", protocol_json(p));
 
 	if (!o) {
 		if (isfinite(ppl))
 			tc_fail_nomem(err, 0);
 		else
 			tc_fail(err, TC_DATA, "nll %g: the perplexity is beyond all bounds", m.mean);
+		return NULL;
+	}
+	if (tc_scored_size_json(&p->model, o, err) < 0) {
+		json_decref(o);
 		return NULL;
 	}
 	if (p->int8 && json_object_set_new(o, "int8_layers", json_pack("{s:I,s:I}", "int8", (json_int_t)p->how.layers,
@@ -436,13 +334,6 @@ list_of(const double *x, size_t n)
 	return a;
 }
 
-static json_t *
-model_json(const struct scored *m)
-{
-	return json_pack("{s:s,s:s,s:o,s:s}", "arch", m->forward.config.arch, "weights_sha256", m->sha256,
-	    "ledger", tc_ledger_json(&m->ledger), "base_quantized", m->source->header.base_quantized);
-}
-
 static int
 write_result(const struct ppl *p, const json_t *figures)
 {
@@ -456,7 +347,7 @@ write_result(const struct ppl *p, const json_t *figures)
 	}
 	json_object_set_new(measured, "windows_nll", list_of(p->mean, p->windows.n));
 	json_object_set_new(measured, "windows_scored", list_of(p->predictions.weight, p->windows.n));
-	json_object_set_new(measured, "model", model_json(&p->model));
+	json_object_set_new(measured, "model", tc_scored_json(&p->model));
 	json_object_set_new(measured, "tokenizer_sha256", json_string(p->model.tokenizer_sha256));
 	json_object_set_new(measured, "text_sha256", json_string(p->text.sha256));
 	json_object_set_new(measured, "options", json_string(p->cli->options));
@@ -467,7 +358,7 @@ write_result(const struct ppl *p, const json_t *figures)
 		json_object_set_new(measured, "calib_overlap_13gram", json_real(overlap));
 	}
 	if (p->base.open) {
-		json_object_set_new(measured, "base", model_json(&p->base));
+		json_object_set_new(measured, "base", tc_scored_json(&p->base));
 		json_object_set_new(measured, "windows_delta", list_of(p->diff, p->windows.n));
 		json_object_set_new(measured, "bootstrap_seed", json_integer(BOOTSTRAP_SEED));
 	}
@@ -486,9 +377,7 @@ print_text(const struct ppl *p, const json_t *o)
 	printf("perplexity %.4f +- %.4f  (nll %.5f +- %.5f, %zu predictions in %zu windows of %zu, %zu tokens dropped)\n",
 	    REAL("ppl"), REAL("ppl_stderr"), REAL("nll"), REAL("stderr"), p->windows.scored, p->windows.n,
 	    p->protocol.window, p->windows.dropped);
-	printf("bits per weight %.3f whole model, %.3f linear layers  (%.2f MB, %.2f M parameters)\n",
-	    tc_ledger_bits_model(&p->model.ledger), tc_ledger_bits_linear(&p->model.ledger),
-	    (double)p->model.ledger.model_bytes / 1e6, (double)p->model.ledger.parameters / 1e6);
+	tc_scored_size_print(&p->model);
 	if (p->base.open)
 		printf("against base %.4f: nll %+.5f [%+.5f, %+.5f] 95%%, ratio %.4f, KL %.5f, same top %.2f%%\n",
 		    REAL("base_ppl"), REAL("delta"), REAL("delta_low"), REAL("delta_high"), REAL("ppl_ratio"),
@@ -536,19 +425,6 @@ run(struct ppl *p)
 	return report(p);
 }
 
-static void
-scored_free(struct scored *m)
-{
-	char hex[TC_SHA256_HEX];
-
-	tc_sha256_end(&m->hash, hex);
-	if (m->open)
-		tc_forward_close(&m->forward);
-	tc_tokenizer_free(m->tokenizer);
-	free(m->calib);
-	tc_source_close(m->source);
-}
-
 int
 main(int argc, char **argv)
 {
@@ -559,8 +435,8 @@ main(int argc, char **argv)
 
 	tc_cli_begin(&cli, &stage, &a, argc, argv);
 	(void)!run(&p);
-	scored_free(&p.model);
-	scored_free(&p.base);
+	tc_scored_free(&p.model);
+	tc_scored_free(&p.base);
 	tc_ids_free(&p.text);
 	tc_windows_free(&p.windows);
 	tc_predictions_free(&p.predictions);

@@ -83,7 +83,7 @@ completes() {
 		(source "$share/bash-completion/completions/$stage" && complete -p "$stage") | grep -q -- "-F _${stage//-/_} "
 		grep -q "^_${stage//-/_}()" $share/zsh/site-functions/_tinycompress
 	done
-	[ -x $share/tinycompress/get-model ] && cmp "$TC_ROOT/share/models.tsv" $share/tinycompress/models.tsv &&
+	[ -f $share/tinycompress/prompts/docs.txt ] && [ -x $share/tinycompress/get-model ] && cmp "$TC_ROOT/share/models.tsv" $share/tinycompress/models.tsv &&
 	    cmp "$TC_ROOT/share/super-weights.tsv" $share/tinycompress/super-weights.tsv || return 1
 	unset TC_SHARE
 	XDG_CACHE_HOME=$PWD/none fails 66 'run .*/usr/bin/\.\./share/tinycompress/get-model smollm2-135m' root/usr/bin/tc-ls smollm2-135m

@@ -107,6 +107,93 @@ P
 	[ "$(jq -c -s 'map(.prompt)' out)" = '["A table","An index"]' ]
 }
 
+# chat_model DIR [TEMPLATE]: the draft model with a chat template, ChatML.
+chat_model() {
+	cp -rL "$TC_ROOT/share/models/draft-2m" "$1"
+	jq -n --arg t "${2:-$CHATML}" '{chat_template: $t, eos_token: {content: "<E>"}}' >"$1/tokenizer_config.json"
+}
+CHATML="{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+
+@test "tc-gen: conversations are written as the chat template says" {
+	chat_model m
+	written='<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n'
+	last='<|im_start|>assistant\n'
+	cat >chats <<-'END'
+		{"system": "Be kind.", "user": "Hi"}
+		{"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]}
+		{"messages": [{"role": "user", "content": "Hi"}]}
+		{"user": "Hi"}
+		{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Bye"}]}
+		a text
+	END
+	printf '{"prompt": "%s"}\n' "$written$last" "$written$last" '<|im_start|>user\nHi<|im_end|>\n'"$last"{,} \
+	    '<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n'"$last" 'a text' >texts
+	tc-gen m --prompts chats -n 8 --json >got
+	tc-gen m --prompts texts -n 8 --json | jq -c .ids >want
+	jq -c .ids got | cmp - want
+	[ "$(jq -c -s 'map(.prompt)' got)" = '["Hi","Hi","Hi","Hi","Bye","a text"]' ]
+	# Texts with --chat, and a system turn for those that have none.
+	tc-gen m --chat --system 'Be kind.' --prompt Hi -n 8 --json | jq -c .ids | cmp - <(head -n 1 want)
+	printf '{"user": "Hi"}\n{"system": "Be kind.", "user": "Hi"}\n' >two
+	tc-gen m --system 'Be kind.' --prompts two -n 8 --json | jq -c .ids | cmp - <(head -n 2 want)
+	# An answer does not repeat its question.
+	[ "$(tc-gen m --chat --prompt Hi -n 8)" = "$(tc-gen m --chat --prompt Hi -n 8 --json | jq -r .text)" ]
+}
+
+@test "tc-gen adds no BOS to a conversation but its template's" {
+	cp -rL "$TC_ROOT/share/models/draft-2m" m
+	jq '.post_processor = {type: "TemplateProcessing", single: [{SpecialToken: {id: "<|endoftext|>", type_id: 0}}, {Sequence: {id: "A", type_id: 0}}],
+	    pair: [], special_tokens: {"<|endoftext|>": {id: "<|endoftext|>", ids: [0], tokens: ["<|endoftext|>"]}}}' "$TC_ROOT/share/models/draft-2m/tokenizer.json" >m/tokenizer.json
+	jq -n --arg t "{{ bos_token }}$CHATML" '{chat_template: $t, bos_token: "<|endoftext|>"}' >m/tokenizer_config.json
+	tc-gen m --chat --prompt Hi -n 8 --json | jq -c .ids >got
+	tc-gen m --prompt '<|im_start|>user
+Hi<|im_end|>
+<|im_start|>assistant
+' -n 8 --json | jq -c .ids | cmp - got
+}
+
+@test "tc-gen refuses prompt files and templates that it does not understand" {
+	chat_model m
+	chat_model other '{{ "### Instruction: " + messages[0].content }}'
+	fails 65 "none that is known .*'\\{\\{ \"### Instruction" tc-gen other --chat --prompt Hi
+	fails 65 'chat: the model has no chat template' tc-gen demo --chat --prompt Hi
+	while IFS='|' read -r line why; do
+		printf 'one\n%s\n' "$line" >bad
+		fails 65 "bad: prompt 2: $why" tc-gen m --prompts bad
+	done <<-'END'
+		{"prompt": 1}|no "prompt"
+		{"prompt": "a", "user": "b"}|no "prompt"
+		{"prompt": "a", "system": "b"}|no "prompt"
+		{"system": "b"}|no "prompt"
+		{"user": "a", "system": 1}|"system" is not a text
+		{"messages": "a"}|no "prompt"
+		{"messages": []}|the conversation must end with a turn of the user
+		{"messages": [{"role": "user"}]}|message 1 has no
+		{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "a"}]}|turn 2 is the user's
+		{"messages": [{"role": "assistant", "content": "a"}]}|turn 1 is the assistant's
+		{"messages": [{"role": "tool", "content": "a"}]}|turn 1 is the tool's
+		{"prompt": "a"|.*expected
+	END
+	printf '{"user": "a"}\n' >user
+	fails 65 'the model has no chat template' tc-gen demo --prompts user
+	fails 2 'system goes with --chat' tc-gen demo --system a --prompt b
+	echo text >texts
+	fails 2 'system goes with --chat: prompt 1 is a text' tc-gen demo --system a --prompts texts
+	printf 'a\0b\n' >nul
+	fails 65 'NUL byte in prompt 1' tc-gen demo --prompts nul
+	: >empty
+	fails 65 'no prompt in it' tc-gen demo --prompts empty
+}
+
+@test "tc-gen: the prompts of share/" {
+	[ "$(tc-gen draft --prompts docs -n 1 --json | wc -l)" -eq 100 ]
+	[ "$(tc-gen draft --prompts general -n 1 --json | wc -l)" -ge 40 ]
+	chat_model m
+	tc-gen m --prompts coach -n 1 --json >out
+	[ "$(wc -l <out)" -ge 20 ]
+	jq -e 'has("text")' out >/dev/null
+}
+
 @test "tc-gen: figures of collapse on a model that loops" {
 	tc-gen demo -n 200 --json >out
 	[ "$(jq '.metrics.rep_4 > 0.3 and .metrics.longest_repeat > 20 and .metrics.distinct_2 < 0.7' out)" = true ]

@@ -62,34 +62,50 @@ default_template(const json_t *t)
 	return json_string_value(t);
 }
 
+/* Copies n bytes to *to in place of what is there. */
 static int
-set_template(struct tc_talk *t, const char *text, size_t n, struct tc_err *err)
+set(char **to, const char *text, size_t n, struct tc_err *err)
 {
-	free(t->template);
-	t->template = tc_strndup(text, n, err);
-	return t->template ? 0 : -1;
+	free(*to);
+	*to = tc_strndup(text, n, err);
+	return *to ? 0 : -1;
 }
 
-/* A file of its own, which comes before what tokenizer_config.json has. */
+/* A token's text, or an object that has it as "content". */
+static int
+set_token(char **to, const json_t *token, struct tc_err *err)
+{
+	const char *text = json_string_value(json_is_object(token) ? json_object_get(token, "content") : token);
+
+	return text ? set(to, text, strlen(text), err) : 0;
+}
+
+static int
+take_tokenizer_config(struct tc_talk *t, const struct tc_record *r, struct tc_err *err)
+{
+	json_t *root = parse(r, err);
+	const char *text;
+	int got;
+
+	if (!root)
+		return -1;
+	text = t->template ? NULL : default_template(json_object_get(root, "chat_template"));
+	got = text ? set(&t->template, text, strlen(text), err) : 0;
+	if (got == 0)
+		got = set_token(&t->bos_token, json_object_get(root, "bos_token"), err);
+	if (got == 0)
+		got = set_token(&t->eos_token, json_object_get(root, "eos_token"), err);
+	json_decref(root);
+	return got;
+}
+
+/* A template in a file of its own comes before what tokenizer_config.json has. */
 static int
 take_template(struct tc_talk *t, const struct tc_record *r, struct tc_err *err)
 {
-	const char *text;
-	json_t *root;
-	int got = 0;
-
 	if (strcmp(r->u.file.name, "chat_template.jinja") == 0)
-		return set_template(t, r->part[0].data, r->part[0].size_bytes, err);
-	if (strcmp(r->u.file.name, "tokenizer_config.json") != 0 || t->template)
-		return 0;
-	root = parse(r, err);
-	if (!root)
-		return -1;
-	text = default_template(json_object_get(root, "chat_template"));
-	if (text)
-		got = set_template(t, text, strlen(text), err);
-	json_decref(root);
-	return got;
+		return set(&t->template, r->part[0].data, r->part[0].size_bytes, err);
+	return strcmp(r->u.file.name, "tokenizer_config.json") == 0 ? take_tokenizer_config(t, r, err) : 0;
 }
 
 static int
@@ -119,8 +135,10 @@ tc_talk_load(struct tc_talk *t, struct tc_cli *cli, struct tc_int8 *int8)
 	while ((got = tc_source_next(t->source, &r, err)) > 0) {
 		if (r.kind == TC_KIND_FILE && take_file(t, cli, &r) < 0)
 			return -1;
-		if ((r.kind == TC_KIND_TENSOR || r.kind == TC_KIND_REF) &&
-		    tc_model_take(&t->model, &r, t->source->mapped, err) < 0)
+		if (r.kind != TC_KIND_TENSOR && r.kind != TC_KIND_REF)
+			continue;
+		if (tc_model_take(&t->model, &r, t->source->mapped, err) < 0 ||
+		    (t->also && t->also(t->ctx, &r, t->source->mapped, err) < 0))
 			return -1;
 	}
 	return got < 0 ? -1 : tc_model_finish(&t->model, err);
@@ -132,6 +150,8 @@ tc_talk_close(struct tc_talk *t)
 	tc_model_free(&t->model);
 	tc_tokenizer_free(t->tokenizer);
 	free(t->template);
+	free(t->bos_token);
+	free(t->eos_token);
 	tc_source_close(t->source);
 	*t = (struct tc_talk){0};
 }

@@ -15,13 +15,17 @@ struct tc_talk {
 	struct tc_tokenizer *tokenizer;  /* NULL: the model has none */
 	uint64_t tokenizer_hash;         /* XXH3 of its file; 0: none */
 	char *template;                  /* of chats, as Jinja; NULL: none */
+	char *bos_token, *eos_token;     /* that it speaks of; NULL: not said */
 	uint32_t eos[TC_TALK_EOS_MAX];   /* of config.json and generation_config.json */
 	size_t neos;
+	/* Set by the caller: also sees the records that the model takes. */
+	int (*also)(void *ctx, const struct tc_record *r, bool mapped, struct tc_err *err);
+	void *ctx;
 };
 
 /* Reads the model of t->source, which the caller has opened, to its end;
- * matrix products as int8 says (NULL: f32).  Set *t to {0} first, and close it
- * in any case. */
+ * matrix products as int8 says (NULL: f32).  Set *t to {0} first, but for what
+ * is the caller's, and close it in any case. */
 int tc_talk_load(struct tc_talk *t, struct tc_cli *cli, struct tc_int8 *int8) TC_MUST_CHECK;
 void tc_talk_close(struct tc_talk *t);
 

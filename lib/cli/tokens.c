@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
-
 #define TEXT_BYTES_MAX ((size_t)4 << 30)
 #define IDS_BYTES_MAX ((size_t)1 << 30)
 
@@ -182,33 +180,38 @@ encode(struct tc_tokenizer *tok, const struct tc_buf *text, enum tc_text_as as, 
 }
 
 int
-tc_cli_text(struct tc_cli *cli, struct tc_tokenizer *tok, const char *path, const char *embedded, enum tc_text_as as,
-    struct tc_ids *out)
+tc_cli_read_text(struct tc_cli *cli, const char *path, const char *embedded, struct tc_buf *text, char sha256[TC_SHA256_HEX])
 {
 	char share[PATH_MAX];
-	struct tc_buf text = {0};
-	int r = -1;
 
-	*out = (struct tc_ids){0};
-	if (!tok)
-		return tc_fail(&cli->err, TC_DATA, "the model has no tokenizer.json: give token ids with --ids FILE");
 	if (!path) {
 		if (tc_cli_share(cli, embedded, share, sizeof(share)) < 0)
 			return -1;
 		path = share;
 		tc_cli_say(cli, "no text given: using the embedded %s", strrchr(embedded, '/') + 1);
 	}
-	if (tc_read_file(path, &text, TEXT_BYTES_MAX, &cli->err) < 0)
-		goto out;
-	if (text.n == 0) {
-		tc_fail(&cli->err, TC_DATA, "%s: is empty", path);
-		goto out;
-	}
-	if (tc_sha256_of(text.p, text.n, out->sha256, &cli->err) < 0)
+	if (tc_read_file(path, text, TEXT_BYTES_MAX, &cli->err) < 0)
+		return -1;
+	if (text->n == 0)
+		return tc_fail(&cli->err, TC_DATA, "%s: is empty", path);
+	return tc_sha256_of(text->p, text->n, sha256, &cli->err);
+}
+
+int
+tc_cli_text(struct tc_cli *cli, struct tc_tokenizer *tok, const char *path, const char *embedded, enum tc_text_as as,
+    struct tc_ids *out)
+{
+	struct tc_buf text = {0};
+	int r = -1;
+
+	*out = (struct tc_ids){0};
+	if (!tok)
+		return tc_fail(&cli->err, TC_DATA, "the model has no tokenizer.json: give token ids with --ids FILE");
+	if (tc_cli_read_text(cli, path, embedded, &text, out->sha256) < 0)
 		goto out;
 	r = encode(tok, &text, as, out, &cli->err);
 	if (r < 0)
-		tc_err_at(&cli->err, "%s", path);
+		tc_err_at(&cli->err, "%s", path ? path : embedded);
 out:
 	tc_buf_free(&text);
 	if (r < 0)

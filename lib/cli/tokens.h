@@ -3,6 +3,7 @@
 #ifndef TC_CLI_TOKENS_H
 #define TC_CLI_TOKENS_H
 
+#include "base/hash.h"
 #include "cli/cli.h"
 #include "token/tokenizer.h"
 
@@ -11,7 +12,7 @@ struct tc_ids {
 	size_t n;
 	size_t nseq;       /* sequences given by --ids; 0: one running text */
 	size_t *length;    /* [nseq] */
-	char sha256[65];   /* of the text as read, "" with --ids */
+	char sha256[TC_SHA256_HEX]; /* of the text as read, "" with --ids */
 };
 
 /* How a text becomes token sequences. */
@@ -30,6 +31,8 @@ int tc_cli_tokens(struct tc_cli *cli, struct tc_tokenizer *tokenizer, const char
 /* The same of the text at path, or, where that is NULL, of the embedded one. */
 int tc_cli_text(struct tc_cli *cli, struct tc_tokenizer *tokenizer, const char *path, const char *embedded, enum tc_text_as as, struct tc_ids *out) TC_MUST_CHECK;
 void tc_ids_free(struct tc_ids *i);
+/* The text itself, appended to *text, and its hash; one that is empty is TC_DATA. */
+int tc_cli_read_text(struct tc_cli *cli, const char *path, const char *embedded, struct tc_buf *text, char sha256[TC_SHA256_HEX]) TC_MUST_CHECK;
 
 /* Loads the tokenizer when the record is the file tokenizer.json; 1 when it
  * was, 0, -1. */

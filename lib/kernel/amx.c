@@ -20,7 +20,9 @@
  * 32 products apart before it adds them to the output, roundings as large as
  * the output's last bit are at most 6 a 32 inputs, where a chain of
  * multiply-adds has 32.  Products with a part that is 0 change nothing: so the
- * same numbers give the same bits, be they held as codes, bf16 or f32.
+ * same numbers give the same bits, be they held as codes, bf16 or f32; and of
+ * inputs that are bf16 numbers (struct tc_matrix) it makes those of the first
+ * part alone, as many as the weights have parts.
  *
  * An input that is not finite, or from 0x1.ffp127 on, gives NaN.
  *
@@ -103,7 +105,7 @@ struct product {
 	size_t ldx;
 	float *y;
 	size_t ldy;
-	int parts;            /* of weights */
+	int parts, x_parts;   /* of weights, and of inputs */
 	__m512i table[PARTS]; /* of up to 32 codes' numbers, for unpack() */
 	size_t tile_rows[2];  /* of the first and second tile of a pair */
 };
@@ -115,13 +117,6 @@ struct work {
 	float numbers[(LEAD + CHUNK) * NR];
 	struct place place[CHUNK];
 } __attribute__((aligned(64)));
-
-/* Of W lanes. */
-ALWAYS_INLINE __mmask16
-first_of(ptrdiff_t n)
-{
-	return (__mmask16)(n >= W ? 0xffff : n <= 0 ? 0 : (1 << n) - 1);
-}
 
 /* ---- parts ---- */
 
@@ -191,15 +186,15 @@ load_some(const float *p, ptrdiff_t n)
 }
 
 /* Of n inputs. */
-static void
-split_row(const float *x, size_t n, tile (*to)[PARTS][2], size_t which, size_t row)
+ALWAYS_INLINE void
+split_row(const int parts, const float *x, size_t n, tile (*to)[PARTS][2], size_t which, size_t row)
 {
 	for (ptrdiff_t left = (ptrdiff_t)n; left > 0; left -= STEP, x += STEP, to++) {
 		vf a[PARTS], b[PARTS];
 
-		split(load_some(x, left), PARTS, a);
-		split(load_some(left > APART ? x + APART : x, left - APART), PARTS, b);
-		UNROLL for (int i = 0; i < PARTS; i++)
+		split(load_some(x, left), parts, a);
+		split(load_some(left > APART ? x + APART : x, left - APART), parts, b);
+		UNROLL for (int i = 0; i < parts; i++)
 			store((float *)to[0][i][which] + row * W, (vf)paired(a[i], b[i]));
 	}
 }
@@ -213,7 +208,12 @@ split_inputs(const struct product *p, size_t r, const struct chunk *c, tile to[S
 	for (size_t t = 0; t < tiles; t++)
 		for (size_t i = 0; i < p->tile_rows[t]; i++, r++) {
 			if (r < p->rows) {
-				split_row(p->x + r * p->ldx + c->first, c->n, to, t, i);
+				const float *x = p->x + r * p->ldx + c->first;
+
+				if (p->x_parts == 1)
+					split_row(1, x, c->n, to, t, i);
+				else
+					split_row(PARTS, x, c->n, to, t, i);
 				continue;
 			}
 			for (size_t s = 0; s < c->steps; s++)
@@ -228,14 +228,21 @@ split_inputs(const struct product *p, size_t r, const struct chunk *c, tile to[S
 
 /* The parts that are multiplied, in this order whatever the weights take:
  * smaller products first, and no part loaded twice in a row. */
-static const struct order {
+struct order {
 	uint8_t x, w;
-} orders[PARTS][6] = {
-	{ { 2, 0 }, { 1, 0 }, { 0, 0 } },
-	{ { 2, 0 }, { 1, 1 }, { 0, 1 }, { 1, 0 }, { 0, 0 } },
-	{ { 2, 0 }, { 1, 1 }, { 0, 2 }, { 0, 1 }, { 1, 0 }, { 0, 0 } },
 };
-static const size_t products[PARTS] = { 3, 5, 6 };
+static const struct orders {
+	size_t n;
+	struct order order[6];
+} of_parts[PARTS] = {
+	{ 3, { { 2, 0 }, { 1, 0 }, { 0, 0 } } },
+	{ 5, { { 2, 0 }, { 1, 1 }, { 0, 1 }, { 1, 0 }, { 0, 0 } } },
+	{ 6, { { 2, 0 }, { 1, 1 }, { 0, 2 }, { 0, 1 }, { 1, 0 }, { 0, 0 } } },
+}, of_one_part[PARTS] = {   /* inputs that are bf16 numbers */
+	{ 1, { { 0, 0 } } },
+	{ 2, { { 0, 1 }, { 0, 0 } } },
+	{ 3, { { 0, 2 }, { 0, 1 }, { 0, 0 } } },
+};
 
 /* Of outputs: tiles 0 to 3. */
 ALWAYS_INLINE void
@@ -265,12 +272,12 @@ end_outputs(float *y0, float *y1, float *y2, float *y3)
 
 /* Two tiles of rows, in tiles 4 and 5, and the two of a panel, in 6 and 7. */
 static void
-two_rows(const struct chunk *c, int parts, tile x[][PARTS][2], tile (*w)[HALVES], outputs y[2])
+two_rows(const struct chunk *c, int parts, const struct orders *orders, tile x[][PARTS][2], tile (*w)[HALVES], outputs y[2])
 {
 	begin_outputs(c->begins, y[0][0], y[0][1], y[1][0], y[1][1]);
 	for (size_t s = 0; s < c->steps; s++, x++, w += parts)
-		for (size_t i = 0; i < products[parts - 1]; i++) {
-			const struct order *o = &orders[parts - 1][i];
+		for (size_t i = 0; i < orders->n; i++) {
+			const struct order *o = &orders->order[i];
 
 			TILE_LOAD(4, x[0][o->x][0]);
 			TILE_LOAD(5, x[0][o->x][1]);
@@ -288,13 +295,13 @@ two_rows(const struct chunk *c, int parts, tile x[][PARTS][2], tile (*w)[HALVES]
 
 /* One tile of rows and two panels, which may be the same one. */
 static void
-two_panels(const struct chunk *c, int parts, tile x[][PARTS][2], tile (*w0)[HALVES], tile (*w1)[HALVES],
+two_panels(const struct chunk *c, int parts, const struct orders *orders, tile x[][PARTS][2], tile (*w0)[HALVES], tile (*w1)[HALVES],
     outputs y0, outputs y1)
 {
 	begin_outputs(c->begins, y0[0], y0[1], y1[0], y1[1]);
 	for (size_t s = 0; s < c->steps; s++, x++, w0 += parts, w1 += parts)
-		for (size_t i = 0; i < products[parts - 1]; i++) {
-			const struct order *o = &orders[parts - 1][i];
+		for (size_t i = 0; i < orders->n; i++) {
+			const struct order *o = &orders->order[i];
 
 			TILE_LOAD(4, x[0][o->x][0]);
 			TILE_LOAD(6, w0[o->w][0]);
@@ -384,6 +391,7 @@ put_panels(const struct product *p, size_t r, size_t q, size_t end, const struct
 static void
 multiply_pair(const struct product *p, size_t r, const struct chunk *c, struct work *k)
 {
+	const struct orders *orders = &(p->x_parts == 1 ? of_one_part : of_parts)[p->parts - 1];
 	size_t some = p->rows - r > TILE_ROWS ? 1 : TOGETHER, put = 0;
 
 	split_inputs(p, r, c, k->x);
@@ -393,9 +401,9 @@ multiply_pair(const struct product *p, size_t r, const struct chunk *c, struct w
 		for (size_t i = q; r == 0 && i <= last; i++)
 			arrange_panel(p, i, c, k);
 		if (some == 1)
-			two_rows(c, p->parts, k->x, k->w[q], outputs_of(k, c, r, q));
+			two_rows(c, p->parts, orders, k->x, k->w[q], outputs_of(k, c, r, q));
 		else
-			two_panels(c, p->parts, k->x, k->w[q], k->w[last], outputs_of(k, c, r, q)[0],
+			two_panels(c, p->parts, orders, k->x, k->w[q], k->w[last], outputs_of(k, c, r, q)[0],
 			    outputs_of(k, c, r, last)[0]);
 		put_panels(p, r, put, q, c, k);
 		put = q;
@@ -445,7 +453,8 @@ static void
 matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, const float *x, size_t ldx,
     const float *sums, float *y, size_t ldy)
 {
-	struct product p = { .m = m, .ldx = ldx, .ldy = ldy, .parts = weight_parts(m) };
+	struct product p = { .m = m, .ldx = ldx, .ldy = ldy, .parts = weight_parts(m),
+		.x_parts = m->bf16 ? 1 : PARTS };
 	size_t end = panel0 + npanels, first = panel0 * NR, last = tc_min(end * NR, m->out);
 	struct work k;
 

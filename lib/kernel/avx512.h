@@ -1,6 +1,7 @@
 /* avx512.h - what body.h wants to know of AVX-512 (F, BW, VL, DQ); the kinds
  * that have it define KIND beside it. */
 #include <immintrin.h>
+#include <stddef.h>
 
 #include "kernel/spread.h"
 
@@ -15,3 +16,10 @@
 #define LOOKUP(table, q) ((vf)_mm512_permutexvar_ps((__m512i)(q), _mm512_loadu_ps(table)))
 #define MAX(a, b) ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define MIN(a, b) ((vf)_mm512_min_ps((__m512)(a), (__m512)(b)))
+
+/* The first n of W lanes. */
+static inline __attribute__((always_inline)) __mmask16
+first_of(ptrdiff_t n)
+{
+	return (__mmask16)(n >= W ? 0xffff : n <= 0 ? 0 : (1 << n) - 1);
+}

@@ -1,5 +1,6 @@
 /* The kernels for AVX-512 with VNNI; all but products with codes of 2, 4 and 8
- * bits are those of AVX-512.
+ * bits, and of bf16 numbers where the machine has an instruction for them
+ * (bf16.h), are those of AVX-512.
  *
  * A product of a group is made in whole numbers.  An input is X 2^e, with one
  * e for a row's group, chosen so that |X| < 2^23, and X is three digits of 8
@@ -397,6 +398,8 @@ meet_panels(const struct tc_matrix *m, const struct chunk *c, const struct split
 	}
 }
 
+#include "kernel/bf16.h"
+
 static void
 matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, const float *x, size_t ldx,
     const float *sums, float *y, size_t ldy)
@@ -404,6 +407,10 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
 	struct split s;
 	size_t step;
 
+	if (m->bf16 && m->type == TC_PANEL_BF16 && m->group == 0 && !m->place && m->in > 0 && has_pairs()) {
+		matmul_pairs(m, panel0, npanels, rows, x, ldx, y, ldy);
+		return;
+	}
 	if (!keeps_codes(m)) {
 		tc_kernels_avx512.matmul(m, panel0, npanels, rows, x, ldx, sums, y, ldy);
 		return;

@@ -645,6 +645,25 @@ round_codes(size_t n, const float *x, const struct tc_rounding *r, uint8_t *code
 }
 
 static void
+round_bf16(size_t n, const float *x, float *y)
+{
+	const vi zero = {0}, magnitude = zero + 0x7fffffff, upper = zero + (int32_t)0xffff0000;
+	const vi infinite = zero + 0x7f800000, quiet = zero + 0x400000, least = (vi)splat(TC_BF16_LEAST);
+
+	for (size_t i = 0; i < n; i += W) {
+		vf v = n - i >= W ? load(x + i) : load_tail(x + i, n - i, 0);
+		vi u = (vi)v, r = (u + 0x7fff + ((u >> 16) & 1)) & upper;
+
+		r &= (r & magnitude) >= least;
+		r = (vi)choose((u & magnitude) > infinite, (vf)((u | quiet) & upper), (vf)r);
+		if (n - i >= W)
+			store(y + i, (vf)r);
+		else
+			store_tail(y + i, n - i, (vf)r);
+	}
+}
+
+static void
 least_rows(size_t n, const float *y, float *least, int32_t *row)
 {
 	vf low[NV];
@@ -709,6 +728,7 @@ const struct tc_kernels CAT(tc_kernels_, KIND) = {
 #endif
 	.weights = weights,
 	.group_sums = group_sums,
+	.round_bf16 = round_bf16,
 	.int8_bytes = sizeof(whole),
 	.largest = largest_of,
 	.even_squares = even_squares,

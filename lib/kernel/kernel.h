@@ -47,7 +47,11 @@ extern const size_t tc_panel_bytes[TC_PANELS]; /* of an element; 0 for codes */
  *     A = sum of x_i c_i of the group as above, X = what group_sums() gives,
  * and with narrower ones y = sum of x_i fma(s, c, m) as above.  Without zeros
  * m is 0 and its step is left out.  (The kinds amx and avx512vnni sum otherwise;
- * see there.) */
+ * see there.)
+ *
+ * Where bf16 says so, inputs are bf16 numbers as round_bf16() gives them, and so
+ * are the numbers of panels of TC_PANEL_BF16: a kind may use instructions for
+ * such numbers then, but gives the same bits. */
 struct tc_matrix {
 	size_t in, out;
 	enum tc_panel type;
@@ -55,6 +59,7 @@ struct tc_matrix {
 	const float *table;     /* codes: [2^bits], or NULL */
 	const void *panels;     /* aligned to 64 bytes */
 	size_t panel_bytes;     /* from one to the next */
+	bool bf16;              /* what meets it is bf16 numbers */
 	const size_t *place;    /* NULL, or [panels + 1]; numbers of 16 bits, if takes_masks */
 
 	size_t group;           /* inputs that share a scale; 0: no scales */
@@ -95,6 +100,10 @@ tc_matrix_wants_sums(const struct tc_matrix *m)
 struct tc_rounding {
 	float min, scale, zero, low, high;  /* scale is not 0; 0 <= low <= high <= 255 */
 };
+
+/* bf16 numbers whose magnitude is less count as 0: products of others are
+ * multiples of 2^-126, and so is every sum of them, which is thus no denormal. */
+#define TC_BF16_LEAST 0x1p-56f
 
 /* Products of whole numbers: the matrix holds words of codes of 8 bits, no
  * table, a shift of TC_SHIFT_NONE (then z is 0) or TC_SHIFT_ZERO, and groups of
@@ -153,6 +162,10 @@ struct tc_kernels {
 	void (*weights)(const struct tc_matrix *m, float *out);
 	/* sums[r][g], the sum of x[r][i] over group g (the last may be short). */
 	void (*group_sums)(size_t rows, size_t k, size_t group, const float *x, size_t ldx, float *sums);
+
+	/* y = x rounded to bf16, to nearest, ties to even; 0 below TC_BF16_LEAST.
+	 * The same bits on every kind.  y may be x. */
+	void (*round_bf16)(size_t n, const float *x, float *y);
 
 	/* Bytes of a whole number; in which order a row has them is the kind's. */
 	size_t int8_bytes;

@@ -251,17 +251,17 @@ weights(const struct tc_matrix *m, float *out)
 	}
 }
 
-/* Words of P panels that will be wanted soon are asked for: those ROWS_AHEAD
+/* Words of P panels that will be wanted soon are asked for: those LINES_AHEAD / P
  * rows further on, or past the end of these panels in the next. */
-enum { ROWS_AHEAD = 16 };
+enum { LINES_AHEAD = 64 };
 
 ALWAYS_INLINE void
 ask_for_rows(const struct tc_matrix *m, size_t panel, const int P, size_t row, size_t rows, size_t row_bytes)
 {
-	size_t at = (row + ROWS_AHEAD) * row_bytes;
+	size_t ahead = LINES_AHEAD / (size_t)P, at = (row + ahead) * row_bytes;
 	const char *from = panel_of(m, panel);
 
-	if (row + ROWS_AHEAD >= rows)
+	if (row + ahead >= rows)
 		at += (size_t)P * m->panel_bytes - rows * row_bytes;
 	UNROLL for (int p = 0; p < P; p++)
 		for (size_t line = 0; line < row_bytes; line += 64)
@@ -474,11 +474,12 @@ ALWAYS_INLINE void
 add_dense(const struct few *f, load_fn *load_panel, const int R, const int P, size_t i0, size_t n, outputs a)
 {
 	const char *panel = panel_of(f->m, f->panel);
+	const size_t bytes = load_panel == load_f32 ? sizeof(float) : sizeof(uint16_t);
 
 	for (size_t i = i0; i < i0 + n; i++) {
 		vf b[FEW];
 
-		ask_for_rows(f->m, f->panel, P, i, f->m->in, NR * tc_panel_bytes[f->m->type]);
+		ask_for_rows(f->m, f->panel, P, i, f->m->in, NR * bytes);
 		UNROLL for (int r = 0; r < R; r++)
 			b[r] = splat(f->x[(size_t)r * f->ldx + i]);
 		UNROLL for (int p = 0; p < P; p++)
@@ -622,8 +623,18 @@ each_row(const struct few *f, void (*one)(const struct few *))
 	{                                                                                               \
 		if (rows == AT_ONCE)                                                                    \
 			return run(f, load, form, AT_ONCE, 1), 1;                            \
+		if (AT_ONCE > 7 && rows == 7)                                                           \
+			return run(f, load, form, 7, 1), 1;                                  \
+		if (AT_ONCE > 6 && rows == 6)                                                           \
+			return run(f, load, form, 6, 1), 1;                                  \
+		if (AT_ONCE > 5 && rows == 5)                                                           \
+			return run(f, load, form, 5, 1), 1;                                  \
 		if (rows == 4)                                                                          \
 			return run(f, load, form, 4, 1), 1;                                  \
+		if (rows == 3 && PANELS > 2 && panels >= 2)                                             \
+			return run(f, load, form, 3, 2), 2;                                  \
+		if (rows == 3)                                                                          \
+			return run(f, load, form, 3, 1), 1;                                  \
 		if (rows == 2 && panels >= 2)                                                           \
 			return run(f, load, form, 2, 2), 2;                                  \
 		if (rows == 2)                                                                          \
@@ -683,12 +694,15 @@ matmul(const struct tc_matrix *m, size_t panel0, size_t npanels, size_t rows, co
 		some = tc_min(rows - r, MANY);
 		matmul_many(m, panel0, npanels, some, x + r * ldx, ldx, sums ? sums + r * m->groups : NULL, y + r * ldy, ldy);
 	}
-	/* Every power of two among the rows in turn, over the same panels. */
+	/* As many rows as registers hold the sums of, over the same panels; with
+	 * masks the powers of two among them in turn. */
 	for (size_t p = panel0; few && p < end; p += PANELS)
 		for (size_t r = 0, some; r < rows; r += some) {
 			size_t stop = tc_min(end, p + PANELS);
 
-			some = rows - r >= AT_ONCE ? AT_ONCE : rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;
+			some = tc_min(rows - r, AT_ONCE);
+			if (m->place)
+				some = some >= AT_ONCE ? AT_ONCE : some >= 4 ? 4 : some >= 2 ? 2 : 1;
 			f.x = x + r * ldx;
 			f.sums = sums ? sums + r * m->groups : NULL;
 			f.y = y + r * ldy;

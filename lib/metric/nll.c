@@ -51,6 +51,8 @@ meet(const struct job *job, const struct tc_vocab *v, size_t i, float *z, float 
 	for (size_t j = v->tokens; j < padded; j++)
 		z[j] = -INFINITY;
 	note_target(s, z, v->token0, v->tokens, job->a->target[i]);
+	if (zb || job->a->greedy)
+		note_top(s, z, v->token0, v->tokens);
 	if (zb) {
 		float diff[TC_VOCAB_TILE], f;
 
@@ -61,7 +63,6 @@ meet(const struct job *job, const struct tc_vocab *v, size_t i, float *z, float 
 			zb[j] = -INFINITY;
 		note_target(b, zb, v->token0, v->tokens, job->a->target[i]);
 		note_top(b, zb, v->token0, v->tokens);
-		note_top(s, z, v->token0, v->tokens);
 		f = kern->softmax_step(padded, zb, &b->max, &b->sum);
 		for (size_t j = 0; j < v->tokens; j++)
 			cross += (double)zb[j] * (double)diff[j];
@@ -93,6 +94,8 @@ conclude(const struct job *job)
 		const struct running *s = &job->state[0][i], *b;
 
 		a->nll[i] = log_sum(s) - s->target;
+		if (a->greedy)
+			a->greedy[i] = s->top_id == a->target[i];
 		if (!job->state[1])
 			continue;
 		b = &job->state[1][i];
@@ -149,5 +152,6 @@ tc_nll_free(struct tc_nll *a)
 	free(a->base_nll);
 	free(a->kld);
 	free(a->same_top);
+	free(a->greedy);
 	*a = (struct tc_nll){0};
 }

@@ -10,13 +10,15 @@
 /* n predictions: the one made at hidden row row[i], whose truth is target[i]
  * (< vocab).  Fills nll[i] = -log p(target), in nats.  With a base: base_nll,
  * kld[i] = KL(base || model) and same_top[i] = both have the same most likely
- * token (ties: the lower id); NULL base leaves these alone. */
+ * token (ties: the lower id); NULL base leaves these alone.  greedy[i], where
+ * the caller has made room for it: the target is the model's most likely token
+ * (ties: likewise). */
 struct tc_nll {
 	size_t n;
 	const size_t *row;
 	const uint32_t *target;
 	double *nll, *base_nll, *kld;
-	unsigned char *same_top;
+	unsigned char *same_top, *greedy;
 };
 /* Room for p's predictions, with a base's or without; a refers to p.  tc_nll_free()
  * also after a failure. */

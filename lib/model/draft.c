@@ -11,18 +11,16 @@
 enum { ENDING_MAX = 4, ENDING_MIN = 2 };
 
 int
-tc_draft_open(struct tc_draft *d, const struct tc_model *model, const struct tc_sampling *o, uint64_t seed, size_t capacity,
+tc_draft_open(struct tc_draft *d, const struct tc_model *model, size_t vocab, const struct tc_sampling *o, size_t capacity,
     struct tc_err *err)
 {
-	size_t vocab = model->config.vocab;
-
-	*d = (struct tc_draft){ .model = model };
+	*d = (struct tc_draft){ .model = model, .vocab = vocab };
 	d->run = tc_alloc(capacity, sizeof(*d->run), err);
 	d->work = tc_alloc(vocab, sizeof(*d->work), err);
 	if (!d->run || !d->work || tc_sequence_open(&d->s, model, capacity, err) < 0 ||
 	    tc_decode_open(&d->decode, model, capacity, capacity, err) < 0 ||
-	    tc_sampler_open(&d->sampler, o, seed, vocab, err) < 0 ||
-	    (o->temperature > 0 && !(d->p = tc_alloc(TC_GUESSES_MAX, vocab * sizeof(*d->p), err)))) {
+	    tc_sampler_open(&d->sampler, o, 0, tc_min(vocab, model->config.vocab), err) < 0 ||
+	    (o->temperature > 0 && !(d->p = tc_zalloc(TC_GUESSES_MAX, vocab * sizeof(*d->p), err)))) {
 		tc_draft_close(d);
 		return -1;
 	}
@@ -91,7 +89,7 @@ look_up(uint32_t *ids, size_t n, size_t k, struct tc_guesses *g)
 static double
 top_probability(struct tc_draft *d, const float *logits)
 {
-	size_t vocab = d->model->config.vocab;
+	size_t vocab = d->sampler.vocab;
 	float top = logits[tc_argmax(logits, vocab)];
 	double sum[8] = {0};
 
@@ -121,17 +119,19 @@ catch_up(struct tc_draft *d, const uint32_t *ids, size_t n, struct tc_append *a,
 static int
 guess(struct tc_draft *d, uint32_t *ids, size_t n, size_t k, struct tc_guesses *g, struct tc_err *err)
 {
-	size_t vocab = d->model->config.vocab;
 	struct tc_append a;
 
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] >= d->model->config.vocab) /* no token of the text, and none that it knows */
+			return 0;
 	for (; g->n < k; g->n++) {
 		if (catch_up(d, ids, n + g->n, &a, err) < 0)
 			return -1;
 		if (d->least > 0 && top_probability(d, a.logits) < d->least)
 			break;
 		if (d->p) {
-			tc_sample_probabilities(&d->sampler, a.logits, ids, n + g->n, d->p + g->n * vocab);
-			g->id[g->n] = tc_sample_from(&d->sampler, d->p + g->n * vocab);
+			tc_sample_probabilities(&d->sampler, a.logits, ids, n + g->n, d->p + g->n * d->vocab);
+			g->id[g->n] = tc_sample_from(&d->sampler, d->p + g->n * d->vocab);
 		} else {
 			g->id[g->n] = tc_sample(&d->sampler, a.logits, ids, n + g->n);
 		}

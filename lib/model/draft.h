@@ -24,13 +24,15 @@ struct tc_draft {
 	struct tc_sequence s;
 	struct tc_sampler sampler;
 	uint32_t *run;      /* [capacity]: the ids that s has */
+	size_t vocab;       /* the other's; the sampler has what both have */
 	double *p;          /* [TC_GUESSES_MAX][vocab], when sampling */
 	float *work;        /* [vocab] */
 };
 
-/* A draft by a model with the vocabulary of the other, for texts of up to
- * `capacity` tokens.  It draws as `o` says, which is what the other draws by. */
-int tc_draft_open(struct tc_draft *d, const struct tc_model *model, const struct tc_sampling *o, uint64_t seed, size_t capacity, struct tc_err *err) TC_MUST_CHECK;
+/* A draft by a model, for texts of up to `capacity` tokens of a vocabulary of
+ * `vocab`: that of the model, but for ids beyond the tokens that there are.  It draws
+ * as `o` says. */
+int tc_draft_open(struct tc_draft *d, const struct tc_model *model, size_t vocab, const struct tc_sampling *o, size_t capacity, struct tc_err *err) TC_MUST_CHECK;
 /* A draft by what followed the text's last tokens earlier in it: prompt lookup
  * (Saxena, 2023).  It needs no closing. */
 void tc_draft_lookup(struct tc_draft *d);

@@ -229,3 +229,33 @@ tc_tokenizer_is_special(const struct tc_tokenizer *t, uint32_t id)
 {
 	return id < t->vocab.n_ids && t->vocab.tokens[id].flags & TC_TOKEN_SPECIAL;
 }
+
+/* The id's bytes within a text. */
+static int
+bytes_within(const struct tc_tokenizer *t, uint32_t id, struct tc_buf *out, struct tc_err *err)
+{
+	out->n = 0;
+	if (tc_buf_append(out, "x", 1, err) < 0)
+		return -1;
+	return tc_tokenizer_decode(t, &id, 1, false, out, err);
+}
+
+int
+tc_tokenizer_same(const struct tc_tokenizer *a, const struct tc_tokenizer *b, uint32_t *id, struct tc_err *err)
+{
+	uint32_t n = (uint32_t)tc_max(tc_tokenizer_vocab(a), tc_tokenizer_vocab(b));
+	struct tc_buf x = {0}, y = {0};
+	int same = 1;
+
+	for (uint32_t i = 0; i < n && same == 1; i++) {
+		if (bytes_within(a, i, &x, err) < 0 || bytes_within(b, i, &y, err) < 0)
+			same = -1;
+		else if (x.n != y.n || memcmp(x.p, y.p, x.n) != 0 || tc_tokenizer_is_special(a, i) != tc_tokenizer_is_special(b, i))
+			same = 0;
+		if (same == 0)
+			*id = i;
+	}
+	tc_buf_free(&x);
+	tc_buf_free(&y);
+	return same;
+}

@@ -68,6 +68,10 @@ bool tc_tokenizer_id(const struct tc_tokenizer *t, const char *token, uint32_t *
 /* Is this an added token that is marked special? */
 bool tc_tokenizer_is_special(const struct tc_tokenizer *t, uint32_t id);
 
+/* Whether every id stands for the same bytes in both, and is special in both or
+ * in neither.  1, or 0 and *id is the first that does not; -1: no memory. */
+int tc_tokenizer_same(const struct tc_tokenizer *a, const struct tc_tokenizer *b, uint32_t *id, struct tc_err *err) TC_MUST_CHECK;
+
 /* Is text[0..n) UTF-8?  If not, *bad_offset (unless NULL) is where the first
  * sequence starts that isn't whole and well formed. */
 bool tc_utf8_check(const char *text, size_t n, size_t *bad_offset);

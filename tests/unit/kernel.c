@@ -169,7 +169,7 @@ test_many(const struct tc_kernels *kern, const char *form, struct tc_matrix m)
 	enum { MANY_ROWS = 270, OUT_MOST = 1100 };
 	const size_t IN = m.in, OUT = m.out;
 	size_t panels = (OUT + kern->nr - 1) / kern->nr, scales;
-	float *x = malloc(MANY_ROWS * IN * sizeof(*x)), *y = malloc(MANY_ROWS * OUT * sizeof(*y)), *s, *sums, one[OUT_MOST];
+	float *x = calloc(MANY_ROWS * IN, sizeof(*x)), *y = malloc(MANY_ROWS * OUT * sizeof(*y)), *s, *sums, one[OUT_MOST];
 	int8_t *z;
 	char *p;
 	int same = 1;
@@ -185,12 +185,14 @@ test_many(const struct tc_kernels *kern, const char *form, struct tc_matrix m)
 	for (size_t i = 0; i < scales; i++)
 		z[i] = (int8_t)((int)tc_rng_below(&rng, 16) - 8);
 	fill(x, MANY_ROWS * IN, -1, 1);
+	if (m.bf16)
+		kern->round_bf16(MANY_ROWS * IN, x, x);
 	fill(s, scales, 1, 2);
 	for (size_t i = 0; i < panels * m.panel_bytes / 4; i++)
 		if (m.type == TC_PANEL_F32)
 			((float *)p)[i] = between(-1, 1);
 		else                       /* two finite numbers of bf16, or codes */
-			((uint32_t *)p)[i] = (uint32_t)tc_rng_below(&rng, UINT32_MAX) & 0xbfffbfff;
+			((uint32_t *)p)[i] = ((uint32_t)tc_rng_below(&rng, UINT32_MAX) & 0xbfffbfff) | (m.bf16 ? 0x24002400 : 0);
 	if (tc_matrix_wants_sums(&m))
 		kern->group_sums(MANY_ROWS, IN, m.group, x, IN, sums);
 	kern->matmul(&m, 0, panels, MANY_ROWS, x, IN, sums, y, OUT);
@@ -206,6 +208,86 @@ test_many(const struct tc_kernels *kern, const char *form, struct tc_matrix m)
 	free(y);
 	free(s);
 	free(p);
+}
+
+/* ---- bf16 ---- */
+
+/* Every bf16 number, what lies between two of them, and what is no number. */
+static void
+test_round_bf16(const struct tc_kernels *kern)
+{
+	enum { STEP = 0x3ff1, MOST = 70 };
+	float x[MOST + 1], y[MOST + 1];
+	uint32_t bits = 0;
+	int right = 1, ends = 1;
+
+	for (size_t n = 1; bits < UINT32_MAX - MOST * STEP; n = n % MOST + 1) {
+		for (size_t i = 0; i < n; i++, bits += STEP)
+			memcpy(&x[i], &bits, sizeof(bits));
+		guard(y, MOST + 1);
+		kern->round_bf16(n, x, y);
+		for (size_t i = 0; i < n; i++) {
+			float want = tc_f32_from_bf16(tc_bf16_from_f32(x[i]));
+
+			want = fabsf(want) < TC_BF16_LEAST ? 0 : want;
+			right &= same_bits(&y[i], &want, 1);
+		}
+		ends &= guarded(y + n, MOST + 1 - n);
+	}
+	ok(right, "%s: rounding to bf16 is that of a number alone, and 0 below 2^-56", kern->name);
+	ok(ends, "%s: rounding to bf16 at all lengths, nothing else is written", kern->name);
+}
+
+/* 0, or 1 to 2 times a power of two from the least to 2^8, as bf16. */
+static uint16_t
+any_bf16(void)
+{
+	uint32_t exponent = 127 - 56 + (uint32_t)tc_rng_below(&rng, 56 + 8);
+
+	if (tc_rng_below(&rng, 8) == 0)
+		return 0;
+	return (uint16_t)(tc_rng_below(&rng, 2) << 15 | exponent << 7 | tc_rng_below(&rng, 128));
+}
+
+/* Products of bf16 numbers, which a kind may make with instructions of their
+ * own, are the chain of multiply-adds that they are said to be. */
+static void
+test_bf16(const struct tc_kernels *kern)
+{
+	enum { IN_MOST = 43, OUT_MOST = 2 * TC_NR_MAX, ROWS_MOST = 15 };
+	uint16_t panels[IN_MOST * OUT_MOST] __attribute__((aligned(64)));
+	float x[ROWS_MOST][IN_MOST], y[ROWS_MOST][OUT_MOST], plain[ROWS_MOST][OUT_MOST];
+	int fused = strcmp(kern->name, "generic") != 0, tiles = !strcmp(kern->name, "amx"), right = 1, same = 1;
+
+	for (size_t in = 1; in <= IN_MOST; in++) {
+		struct tc_matrix m = { .in = in, .out = kern->nr + 5, .type = TC_PANEL_BF16, .panels = panels, .groups = 1, .bf16 = true,
+			.panel_bytes = in * kern->nr * sizeof(*panels) };
+		size_t rows = 1 + in % ROWS_MOST;
+
+		for (size_t i = 0; i < in * kern->nr * 2; i++)
+			panels[i] = any_bf16();
+		for (size_t r = 0; r < rows; r++)
+			for (size_t i = 0; i < in; i++)
+				x[r][i] = tc_f32_from_bf16(any_bf16());
+		kern->matmul(&m, 0, 2, rows, x[0], IN_MOST, NULL, y[0], OUT_MOST);
+		m.bf16 = false;
+		kern->matmul(&m, 0, 2, rows, x[0], IN_MOST, NULL, plain[0], OUT_MOST);
+		for (size_t r = 0; r < rows; r++)
+			for (size_t j = 0; j < m.out; j++) {
+				const uint16_t *w = panels + j / kern->nr * in * kern->nr + j % kern->nr;
+				float sum = 0;
+
+				for (size_t i = 0; i < in; i++) {
+					float number = tc_f32_from_bf16(w[i * kern->nr]);
+
+					sum = fused ? fmaf(x[r][i], number, sum) : sum + x[r][i] * number;
+				}
+				right &= tiles || same_bits(&sum, &y[r][j], 1);
+				same &= same_bits(&plain[r][j], &y[r][j], 1);
+			}
+	}
+	ok(right, "%s: products of bf16 numbers%s", kern->name, tiles ? "" : " are a chain of multiply-adds, bit by bit");
+	ok(same, "%s: products of bf16 numbers have the bits of those numbers as floats", kern->name);
 }
 
 /* What is not finite must not get lost in a product, nor reach another row. */
@@ -709,6 +791,10 @@ main(void)
 		for (int bits = 2; bits <= 8; bits *= 2)
 			test_many(list[i], bits == 2 ? "2 bits, zeros" : bits == 4 ? "4 bits, zeros" : "8 bits, zeros",
 			    (struct tc_matrix){ .type = TC_PANEL_CODES, .bits = bits, .group = 64, .shift = TC_SHIFT_ZERO, .in = 2064, .out = 100 });
+		test_round_bf16(list[i]);
+		test_bf16(list[i]);
+		test_many(list[i], "bf16 by bf16", (struct tc_matrix){ .type = TC_PANEL_BF16, .bf16 = true, .in = 333, .out = 1100 });
+		test_many(list[i], "bf16 by bf16", (struct tc_matrix){ .type = TC_PANEL_BF16, .bf16 = true, .in = 3401, .out = 100 });
 		test_infinite(list[i], 0);
 		for (int bits = 2; bits <= 8; bits *= 2)
 			test_infinite(list[i], bits);

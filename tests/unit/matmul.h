@@ -127,6 +127,8 @@ matmul_make(struct matmul_case *c)
 	for (size_t r = 0; r < MATMUL_ROWS; r++)
 		for (size_t i = 0; i < m->in; i++)
 			c->x[r * (m->in + 3) + i] = matmul_between(-1, 1);
+	for (size_t r = 0; m->bf16 && r < MATMUL_ROWS; r++)
+		c->kern->round_bf16(m->in, c->x + r * (m->in + 3), c->x + r * (m->in + 3));
 	c->sums = malloc(MATMUL_ROWS * m->groups * sizeof(float) + 1);
 	if (tc_matrix_wants_sums(m))
 		c->kern->group_sums(MATMUL_ROWS, m->in, m->group, c->x, m->in + 3, c->sums);
@@ -238,6 +240,10 @@ test_matmul(const struct tc_kernels *kern, double bound)
 	matmul_form(kern, "f32", (struct tc_matrix){ .type = TC_PANEL_F32 }, bound);
 	matmul_form(kern, "f16", (struct tc_matrix){ .type = TC_PANEL_F16 }, bound);
 	matmul_form(kern, "bf16", (struct tc_matrix){ .type = TC_PANEL_BF16 }, bound);
+	matmul_form(kern, "bf16, by bf16", (struct tc_matrix){ .type = TC_PANEL_BF16, .bf16 = true }, bound);
+	matmul_form(kern, "f16, by bf16", (struct tc_matrix){ .type = TC_PANEL_F16, .bf16 = true }, bound);
+	matmul_form(kern, "4 bits, groups of 64, by bf16", (struct tc_matrix){ .type = TC_PANEL_CODES, .bits = 4, .group = 64, .shift = TC_SHIFT_ZERO,
+	    .bf16 = true }, bound);
 	matmul_form(kern, "bf16 codes, groups of 64", (struct tc_matrix){ .type = TC_PANEL_BF16, .group = 64,
 	    .shift = TC_SHIFT_ZERO }, bound);
 	matmul_form(kern, "a table's f32 numbers, groups of 64", (struct tc_matrix){ .type = TC_PANEL_F32, .group = 64,

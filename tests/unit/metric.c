@@ -263,7 +263,7 @@ softmax(struct side *s, size_t row, size_t vocab, uint32_t *top)
 
 struct results {
 	double nll[PREDICTIONS], base_nll[PREDICTIONS], kld[PREDICTIONS];
-	unsigned char same_top[PREDICTIONS];
+	unsigned char same_top[PREDICTIONS], greedy[PREDICTIONS];
 };
 static size_t rows[PREDICTIONS];
 static uint32_t targets[PREDICTIONS];
@@ -271,7 +271,7 @@ static uint32_t targets[PREDICTIONS];
 static int
 run(struct results *r, const struct side *base, struct tc_pool *pool)
 {
-	struct tc_nll a = { PREDICTIONS, rows, targets, r->nll, r->base_nll, r->kld, r->same_top };
+	struct tc_nll a = { PREDICTIONS, rows, targets, r->nll, r->base_nll, r->kld, r->same_top, r->greedy };
 	struct tc_final m = { sides[0].hidden, &sides[0].head, 0, NULL }, b = { 0 };
 
 	if (base)
@@ -296,7 +296,7 @@ test_nll(const char *kind, size_t vocab, enum tc_dtype dtype, struct tc_pool *po
 {
 	static struct results r, again, alone;
 	double most = 0, most_base = 0, most_kld = 0;
-	int tops = 1, agree = 0;
+	int tops = 1, agree = 0, greedy = 1, hits = 0;
 
 	make_side(&sides[0], vocab, dtype);
 	make_side(&sides[1], vocab, TC_F32);
@@ -306,6 +306,8 @@ test_nll(const char *kind, size_t vocab, enum tc_dtype dtype, struct tc_pool *po
 	for (size_t i = 0; i < vocab * WIDTH / 2; i++)
 		sides[1].w[i] = sides[0].w[i];
 	choose_predictions(vocab);
+	for (size_t i = 10; i < 20; i++)
+		softmax(&sides[0], rows[i], vocab, &targets[i]);
 	memset(&r, 0x55, sizeof(r));
 	memcpy(&again, &r, sizeof(r));
 	memcpy(&alone, &r, sizeof(r));
@@ -326,11 +328,14 @@ test_nll(const char *kind, size_t vocab, enum tc_dtype dtype, struct tc_pool *po
 		most_kld = fmax(most_kld, fabs(r.kld[i] - kld) / (1 + kld));
 		tops &= r.same_top[i] == (top == base_top);
 		agree += r.same_top[i];
+		greedy &= r.greedy[i] == (top == targets[i]);
+		hits += r.greedy[i];
 	}
 	ok(most <= 2e-5 && most_base <= 2e-5, "%s, vocabulary %zu, %s: nll is right to 2e-5 (%.2g, base %.2g)", kind, vocab,
 	    tc_dtypes[dtype].name, most, most_base);
 	ok(most_kld <= 1e-5, "%s, vocabulary %zu: the divergence d is right to 1e-5 (1 + d) (%.2g of that)", kind, vocab, most_kld / 1e-5);
 	ok(tops && agree > 0 && agree <= PREDICTIONS, "%s, vocabulary %zu: the same most likely token %d times", kind, vocab, agree);
+	ok(greedy && hits >= 10 && !memcmp(r.greedy, alone.greedy, sizeof(r.greedy)), "%s, vocabulary %zu: the target is it %d times", kind, vocab, hits);
 	ok(!memcmp(&r, &again, sizeof(r)), "%s: the same at 1 and %d threads", kind, tc_pool_threads(pool));
 	ok(!memcmp(r.nll, alone.nll, sizeof(r.nll)) && alone.same_top[0] == 0x55, "%s: the same without a base, which then is left alone", kind);
 }

@@ -103,7 +103,7 @@ check_greedy(const char *what, const struct tc_model *m, const struct tc_model *
 		if (looks_up)
 			draft[n++] = &lookup;
 		if (guesser) {
-			good = good && tc_draft_open(&by_model, guesser, &o, 0, TEXT, &err) == 0;
+			good = good && tc_draft_open(&by_model, guesser, m->config.vocab, &o, TEXT, &err) == 0;
 			draft[n++] = &by_model;
 		}
 		for (size_t which = 0; good && which < PROMPTS; which++) {
@@ -194,7 +194,7 @@ check_distribution(const char *what, const struct tc_model *m, const struct tc_s
 	ids[n] = (uint32_t)top;
 	good = good && distribution(&w, ids, n + 1, second);
 	if (guesser)
-		good = good && tc_draft_open(&draft, guesser, by, 2, TEXT, &err) == 0;
+		good = good && tc_draft_open(&draft, guesser, vocab, by, TEXT, &err) == 0;
 	else
 		tc_draft_lookup(&draft);
 	for (int i = 0; good && i < TRIALS; i++) {
