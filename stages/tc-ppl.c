@@ -190,11 +190,10 @@ start(void *ctx, struct tc_scored *m)
 	const struct tc_predictions *t = &p->predictions;
 	struct tc_exec_options o = {0};
 
-	if (m == &p->model)
-		o.kv = p->protocol.kv;
-
 	if ((m == &p->model ? prepare_text(p) : tc_scored_same_tokens(&p->model, m, &p->cli->err)) < 0)
 		return -1;
+	if (m == &p->model)
+		o.kv = p->protocol.kv;
 	/* Two models' states are there at once. */
 	return tc_cli_forward_tokens(p->cli, &m->forward, t->nseq, t->length, t->ids, o, p->a->base ? 2 : 1);
 }
