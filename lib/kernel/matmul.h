@@ -7,7 +7,7 @@
  * same operations on every output. */
 
 enum {
-	FEW = 8,                     /* rows that are few */
+	FEW = MR < 8 ? 8 : 16,       /* rows that are few */
 	AT_ONCE = MR < 8 ? 4 : 8,    /* those that a panel meets together, */
 	PANELS = MR < 8 ? 2 : 4,     /* and panels that one row meets */
 	MANY = 96,                   /* rows that share what was unpacked */

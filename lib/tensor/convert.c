@@ -117,24 +117,25 @@ tc_f32_to(enum tc_dtype dtype, const float *src, size_t n, void *dst)
 
 /* An exponent of all ones marks NaN and infinity.  Blocks are scanned without
  * a branch an element; the hit is then looked for. */
-#define FIRST_BAD(type, mask)                                             \
-	do {                                                              \
-		const type *u = src;                                      \
-		for (size_t i = 0; i < n; i += BLOCK) {                   \
-			size_t end = tc_min(n, i + BLOCK);                \
-			type bad = 0;                                     \
-			for (size_t j = i; j < end; j++)                  \
-				bad |= (type)((u[j] & (mask)) == (mask)); \
-			for (size_t j = i; bad && j < end; j++)           \
-				if ((u[j] & (mask)) == (mask))            \
-					return (int64_t)j;                \
-		}                                                         \
+/* Whole blocks without a branch, and of a length that the compiler knows: it
+ * makes vectors of them. */
+#define FIRST_BAD(type, mask)                                                        \
+	do {                                                                         \
+		const type *u = src;                                                 \
+		for (size_t i = 0; i < n; i += BLOCK) {                              \
+			type bad = n - i < BLOCK;                                    \
+			for (size_t j = 0; j < BLOCK && n - i >= BLOCK; j++)         \
+				bad |= (type)((u[i + j] & (mask)) == (mask));        \
+			for (size_t j = i; bad && j < tc_min(n, i + BLOCK); j++)     \
+				if ((u[j] & (mask)) == (mask))                       \
+					return (int64_t)j;                           \
+		}                                                                    \
 	} while (0)
 
 int64_t
 tc_first_not_finite(enum tc_dtype dtype, const void *src, size_t n)
 {
-	enum { BLOCK = 4096 };
+	enum { BLOCK = 256 };
 
 	switch (dtype) {
 	case TC_F32:
