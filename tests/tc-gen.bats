@@ -150,6 +150,8 @@ reference_ids() {
 	printf 'A table\n\n{"prompt": "An index"}\n' >prompts
 	tc-gen demo --prompts prompts -n 4 --json >out
 	[ "$(jq -c -s 'map(.prompt)' out)" = '["A table","An index"]' ]
+	sed 's/$/\r/' prompts >crlf
+	tc-gen demo --prompts crlf -n 4 --json | jq -c '[.prompt, .ids]' | cmp - <(jq -c '[.prompt, .ids]' out)
 }
 
 # chat_model DIR [TEMPLATE]: the draft model with a chat template, ChatML.
@@ -220,6 +222,7 @@ Hi<|im_end|>
 		{"messages": [{"role": "assistant", "content": "a"}]}|turn 1 is the assistant's
 		{"messages": [{"role": "tool", "content": "a"}]}|turn 1 is the tool's
 		{"prompt": "a"|.*expected
+		{"prompt": "a", "prompt": "b"}|duplicate object key
 	END
 	printf '{"user": "a"}\n' >user
 	fails 65 'the model has no chat template' tc-gen demo --prompts user
