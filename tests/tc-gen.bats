@@ -136,6 +136,7 @@ reference_ids() {
 	grep -q 'database' whole
 	tc-gen demo -n 40 --prompt "SQLite is a C library that" --stop database >cut
 	[ "$(cat cut)" = "$(sed -n '1s/database.*//p' whole)" ]
+	fails 2 'stop: an empty text' tc-gen demo --stop database --stop ''
 }
 
 @test "tc-gen: text is the prompt and what follows; --json has the documented keys" {
