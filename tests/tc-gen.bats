@@ -270,6 +270,10 @@ Hi<|im_end|>
 	done
 	tc-gen demo --base demo --prompts general -n 6 --repeat-penalty 1.3 --json |
 	    jq -e -s 'all(.[]; (.ids | length) == .metrics.first_divergence and .metrics.share_equal == 1 and .metrics.teacher_forced == 1)' >/dev/null
+	# What is the base's whole text is what the model takes, token by token.
+	tc-quant draft -q --bits 8 --group row --sym -o draft8.tcs
+	tc-gen draft8.tcs -q --compute int8 --act-scale batch --prompts general -n 12 --json --base draft |
+	    jq -e -s 'map(.metrics | select(.share_equal == 1)) | length > 3 and all(.[]; .teacher_forced == 1)' >/dev/null
 	tc-gen draft --base demo -n 4 --metrics | grep -q '^teacher_forced  '
 	fails 65 'base: .*vocabulary' tc-gen demo --base "$TINY/qwen2" --json
 	fails 66 'base: .*nothere' tc-gen demo --base nothere --json
