@@ -103,7 +103,7 @@ stopped(const struct gen *g, struct output *o)
 
 	for (int i = 0; i < g->a->stop.n; i++) {
 		const char *s = g->a->stop.item[i];
-		unsigned char *at = *s ? memmem(o->text.p, o->text.n, s, strlen(s)) : NULL;
+		unsigned char *at = memmem(o->text.p, o->text.n, s, strlen(s));
 
 		if (at) {
 			o->text.n = (size_t)(at - o->text.p);
@@ -478,6 +478,9 @@ check_options(const struct gen *g)
 	const struct args *a = g->a;
 	struct tc_err *err = &g->cli->err;
 
+	for (int i = 0; i < a->stop.n; i++)
+		if (!*a->stop.item[i])
+			return tc_fail(err, TC_USAGE, "--stop: an empty text is everywhere");
 	if (a->metrics && a->common.json)
 		return tc_fail(err, TC_USAGE, "--metrics and --json exclude each other: --json has the figures of each text, --result FILE those of all");
 	if (a->base && !a->metrics && !a->common.json && !a->common.result)

@@ -136,6 +136,7 @@ reference_ids() {
 	grep -q 'database' whole
 	tc-gen demo -n 40 --prompt "SQLite is a C library that" --stop database >cut
 	[ "$(cat cut)" = "$(sed -n '1s/database.*//p' whole)" ]
+	fails 2 'stop: an empty text' tc-gen demo --stop database --stop ''
 }
 
 @test "tc-gen: text is the prompt and what follows; --json has the documented keys" {
@@ -150,6 +151,8 @@ reference_ids() {
 	printf 'A table\n\n{"prompt": "An index"}\n' >prompts
 	tc-gen demo --prompts prompts -n 4 --json >out
 	[ "$(jq -c -s 'map(.prompt)' out)" = '["A table","An index"]' ]
+	sed 's/$/\r/' prompts >crlf
+	tc-gen demo --prompts crlf -n 4 --json | jq -c '[.prompt, .ids]' | cmp - <(jq -c '[.prompt, .ids]' out)
 }
 
 # chat_model DIR [TEMPLATE]: the draft model with a chat template, ChatML.
@@ -220,6 +223,7 @@ Hi<|im_end|>
 		{"messages": [{"role": "assistant", "content": "a"}]}|turn 1 is the assistant's
 		{"messages": [{"role": "tool", "content": "a"}]}|turn 1 is the tool's
 		{"prompt": "a"|.*expected
+		{"prompt": "a", "prompt": "b"}|duplicate object key
 	END
 	printf '{"user": "a"}\n' >user
 	fails 65 'the model has no chat template' tc-gen demo --prompts user
@@ -266,6 +270,10 @@ Hi<|im_end|>
 	done
 	tc-gen demo --base demo --prompts general -n 6 --repeat-penalty 1.3 --json |
 	    jq -e -s 'all(.[]; (.ids | length) == .metrics.first_divergence and .metrics.share_equal == 1 and .metrics.teacher_forced == 1)' >/dev/null
+	# What is the base's whole text is what the model takes, token by token.
+	tc-quant draft -q --bits 8 --group row --sym -o draft8.tcs
+	tc-gen draft8.tcs -q --compute int8 --act-scale batch --prompts general -n 12 --json --base draft |
+	    jq -e -s 'map(.metrics | select(.share_equal == 1)) | length > 3 and all(.[]; .teacher_forced == 1)' >/dev/null
 	tc-gen draft --base demo -n 4 --metrics | grep -q '^teacher_forced  '
 	fails 65 'base: .*vocabulary' tc-gen demo --base "$TINY/qwen2" --json
 	fails 66 'base: .*nothere' tc-gen demo --base nothere --json

@@ -181,7 +181,7 @@ add_line(struct reading *r, const char *line, size_t n)
 	int got = -1;
 
 	if (line[0] == '{') {
-		o = json_loadb(line, n, 0, &why);
+		o = json_loadb(line, n, JSON_REJECT_DUPLICATES, &why);
 		got = o ? add_object(r, o) : tc_fail(&r->cli->err, TC_DATA, "prompt %zu: %s", r->out->n + 1, why.text);
 	} else {
 		text = tc_strndup(line, n, &r->cli->err);
@@ -190,6 +190,13 @@ add_line(struct reading *r, const char *line, size_t n)
 	json_decref(o);
 	free(text);
 	return got;
+}
+
+/* Of a line, without the carriage return that may end it. */
+static size_t
+length(const char *line, size_t n)
+{
+	return n > 0 && line[n - 1] == '\r' ? n - 1 : n;
 }
 
 static int
@@ -201,7 +208,7 @@ add_lines(struct reading *r, const struct tc_buf *b)
 		n = end ? (size_t)(end - line) : b->n - at;
 		if (memchr(line, 0, n))
 			return tc_fail(&r->cli->err, TC_DATA, "a NUL byte in prompt %zu", r->out->n + 1);
-		if (n > 0 && add_line(r, line, n) < 0)
+		if (length(line, n) > 0 && add_line(r, line, length(line, n)) < 0)
 			return -1;
 	}
 	return r->out->n > 0 ? 0 : tc_fail(&r->cli->err, TC_DATA, "no prompt in it");

@@ -22,11 +22,12 @@ struct tc_prompts {
 };
 
 /* At least one.  --prompts names a file of share/prompts (coach, docs, general)
- * or any other, a prompt a line: a text, or a JSON object with "prompt", with
- * "user" and perhaps "system", or with "messages", [{"role", "content"}, ...].
- * The last two, and with --chat texts too, are conversations.  TC_USAGE: options that exclude each other; TC_DATA: no
- * tokenizer or template where one is needed, a malformed file, an empty
- * prompt.  *p needs tc_prompts_free() in any case. */
+ * or any other, a prompt a line (a carriage return at its end is none of it): a
+ * text, or a JSON object with "prompt", with "user" and perhaps "system", or with
+ * "messages", [{"role", "content"}, ...].  The last two, and with --chat texts
+ * too, are conversations.  TC_USAGE: options that exclude each other; TC_DATA: no
+ * tokenizer or template where one is needed, a malformed file, an empty prompt.
+ * *p needs tc_prompts_free() in any case. */
 int tc_prompts_read(struct tc_prompts *p, struct tc_cli *cli, const struct tc_talk *talk) TC_MUST_CHECK;
 void tc_prompts_free(struct tc_prompts *p);
 

@@ -127,7 +127,8 @@ next_word(const char *text, size_t n, size_t *at, struct word *w)
 int
 tc_words(const char *text, size_t n, uint32_t **words, size_t *count, struct tc_err *err)
 {
-	struct word *w = tc_alloc(n / 2 + 1, sizeof(*w), err);
+	/* One more than there can be: where the end is found. */
+	struct word *w = tc_alloc(n / 2 + 2, sizeof(*w), err);
 	uint32_t number = 0;
 
 	*count = 0;

@@ -203,9 +203,17 @@ tc_items_of_task(const struct tc_items *s, const char *task)
 int
 tc_items_take(struct tc_items *s, const struct tc_items *from, size_t begin, size_t most, struct tc_err *err)
 {
+	const char *task = NULL;
+	size_t had = 0;   /* of that task */
+
 	for (size_t i = begin; i < from->n; i++) {
-		if (most < from->n && tc_items_of_task(s, from->item[i].task) >= most)
+		if (!task || strcmp(task, from->item[i].task) != 0) {
+			task = from->item[i].task;
+			had = most < from->n ? tc_items_of_task(s, task) : 0;
+		}
+		if (had >= most)
 			continue;
+		had++;
 		if (grow(s, err) < 0)
 			return -1;
 		s->item[s->n] = from->item[i];

@@ -153,18 +153,19 @@ out:
 /* Logits of so many positions are there at once. */
 #define FOLLOW_ROWS 64
 
-/* Appends ids[s->n .. upto-1], of which each predicts the next. */
+/* Appends ids[s->n .. upto-1], of which each predicts the next; of
+ * those that begin the text, its prompt, only the last counts. */
 static int
 follow_some(struct tc_decode *d, struct tc_sequence *s, struct tc_sampler *sampler, const uint32_t *ids, size_t upto, size_t *same,
     struct tc_err *err)
 {
-	size_t from = s->n, vocab = d->m->config.vocab;
-	struct tc_append a = { .s = s, .ids = ids + from, .count = upto - from, .all = true };
+	size_t from = s->n, first = from > 0 ? from : upto - 1, vocab = d->m->config.vocab;
+	struct tc_append a = { .s = s, .ids = ids + from, .count = upto - from, .all = from > 0 };
 
 	if (tc_decode_run(d, &a, 1, err) < 0)
 		return -1;
-	for (size_t i = from; i < upto; i++)
-		*same += tc_sample(sampler, a.logits + (i - from) * vocab, ids, i + 1) == ids[i + 1];
+	for (size_t i = first; i < upto; i++)
+		*same += tc_sample(sampler, a.logits + (i - first) * vocab, ids, i + 1) == ids[i + 1];
 	return 0;
 }
 
@@ -173,10 +174,11 @@ tc_generate_follow(const struct tc_model *m, double repeat_penalty, const uint32
     struct tc_err *err)
 {
 	const struct tc_sampling greedy = { .top_p = 1, .repeat_penalty = repeat_penalty };
+	/* Rows with one scale change each other: as they would be generated. */
+	size_t rows = m->compute && m->compute->batch ? 1 : FOLLOW_ROWS;
 	struct tc_sequence s = {0};
 	struct tc_decode d = {0};
 	struct tc_sampler sampler = {0};
-	struct tc_append prompt = { .s = &s, .ids = ids, .count = nprompt - 1 };
 	int r = -1;
 
 	*same = 0;
@@ -184,10 +186,8 @@ tc_generate_follow(const struct tc_model *m, double repeat_penalty, const uint32
 	    tc_sampler_open(&sampler, &greedy, 0, m->config.vocab, err) < 0)
 		goto out;
 	s.length = nprompt;
-	if (prompt.count > 0 && tc_decode_run(&d, &prompt, 1, err) < 0)
-		goto out;
 	while (s.n < n - 1)
-		if (follow_some(&d, &s, &sampler, ids, tc_min(s.n + FOLLOW_ROWS, n - 1), same, err) < 0)
+		if (follow_some(&d, &s, &sampler, ids, s.n > 0 ? tc_min(s.n + rows, n - 1) : nprompt, same, err) < 0)
 			goto out;
 	r = 0;
 out:

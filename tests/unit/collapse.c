@@ -120,6 +120,25 @@ test_agreement(void)
 	ok(first == 0 && share == 1, "two empty ones");
 }
 
+/* As many words as the bytes can be, and no byte after them. */
+static void
+test_most_words(void)
+{
+	char text[255];
+	bool all = true;
+
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = i % 2 ? ' ' : 'a';
+	for (size_t bytes = 1; bytes <= sizeof(text); bytes++) {
+		uint32_t *w;
+		size_t n;
+
+		all &= tc_words(text, bytes, &w, &n, &err) == 0 && n == (bytes + 1) / 2;
+		free(w);
+	}
+	ok(all, "words of one letter");
+}
+
 static void
 test_words(void)
 {
@@ -135,6 +154,7 @@ test_words(void)
 	free(w);
 	ok(tc_words("a", 1, &w, &n, &err) == 0 && n == 1, "one word");
 	free(w);
+	test_most_words();
 }
 
 /* Letters and leaked ones of a text beside a prompt. */
