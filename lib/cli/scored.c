@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/mem.h"
 #include "cli/compute.h"
@@ -40,7 +39,6 @@ take_file(struct tc_cli *cli, struct tc_scored *m, const struct tc_record *r)
 
 	if (done <= 0)
 		return done;
-	m->tokenizer_hash = XXH3_64bits(r->part[0].data, r->part[0].size_bytes);
 	return tc_sha256_of(r->part[0].data, r->part[0].size_bytes, m->tokenizer_sha256, &cli->err);
 }
 
@@ -112,9 +110,7 @@ tc_scored_same_tokens(const struct tc_scored *m, const struct tc_scored *b, stru
 	if (m->forward.config.vocab != b->forward.config.vocab)
 		return tc_fail(err, TC_DATA, "its vocabulary has %zu entries, the model's %zu",
 		    b->forward.config.vocab, m->forward.config.vocab);
-	if (m->tokenizer_hash && b->tokenizer_hash && m->tokenizer_hash != b->tokenizer_hash)
-		return tc_fail(err, TC_DATA, "its tokenizer is not the model's");
-	return 0;
+	return m->tokenizer && b->tokenizer ? tc_tokenizer_check_same(m->tokenizer, b->tokenizer, err) : 0;
 }
 
 json_t *

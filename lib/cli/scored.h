@@ -20,7 +20,6 @@ struct tc_scored {
 	bool open;                    /* forward is */
 	struct tc_ledger ledger;
 	struct tc_tokenizer *tokenizer;
-	uint64_t tokenizer_hash;      /* 0: none */
 	char tokenizer_sha256[TC_SHA256_HEX], sha256[TC_SHA256_HEX]; /* "": none, not asked for */
 	struct tc_sha256 hash;
 	uint32_t *calib;              /* calibration tokens of the stream */

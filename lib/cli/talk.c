@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "cli/tokens.h"
 
@@ -111,13 +110,8 @@ take_template(struct tc_talk *t, const struct tc_record *r, struct tc_err *err)
 static int
 take_file(struct tc_talk *t, struct tc_cli *cli, const struct tc_record *r)
 {
-	int done = tc_cli_take_tokenizer(cli, r, &t->tokenizer);
-
-	if (done < 0)
-		return -1;
-	if (done > 0)
-		t->tokenizer_hash = XXH3_64bits(r->part[0].data, r->part[0].size_bytes);
-	return take_generation_config(t, r, &cli->err) < 0 || take_template(t, r, &cli->err) < 0 ? -1 : 0;
+	return tc_cli_take_tokenizer(cli, r, &t->tokenizer) < 0 || take_generation_config(t, r, &cli->err) < 0 ||
+	    take_template(t, r, &cli->err) < 0 ? -1 : 0;
 }
 
 int
@@ -159,20 +153,11 @@ tc_talk_close(struct tc_talk *t)
 int
 tc_talk_same_tokens(const struct tc_talk *t, const struct tc_talk *other, struct tc_err *err)
 {
-	uint32_t id;
-	int same;
-
-	if (!t->tokenizer || !other->tokenizer) {
-		if (!t->tokenizer && !other->tokenizer && t->model.config.vocab == other->model.config.vocab)
-			return 0;
-		return tc_fail(err, TC_DATA, "whether its vocabulary is the model's cannot be known: a tokenizer is missing");
-	}
-	if (t->tokenizer_hash == other->tokenizer_hash)
+	if (t->tokenizer && other->tokenizer)
+		return tc_tokenizer_check_same(t->tokenizer, other->tokenizer, err);
+	if (!t->tokenizer && !other->tokenizer && t->model.config.vocab == other->model.config.vocab)
 		return 0;
-	same = tc_tokenizer_same(t->tokenizer, other->tokenizer, &id, err);
-	if (same == 0)
-		return tc_fail(err, TC_DATA, "its vocabulary is not the model's: token %u differs", id);
-	return same < 0 ? -1 : 0;
+	return tc_fail(err, TC_DATA, "whether its vocabulary is the model's cannot be known: a tokenizer is missing");
 }
 
 bool

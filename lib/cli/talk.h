@@ -13,7 +13,6 @@ struct tc_talk {
 	struct tc_source *source;
 	struct tc_model model;
 	struct tc_tokenizer *tokenizer;  /* NULL: the model has none */
-	uint64_t tokenizer_hash;         /* XXH3 of its file; 0: none */
 	char *template;                  /* of chats, as Jinja; NULL: none */
 	char *bos_token, *eos_token;     /* that it speaks of; NULL: not said */
 	uint32_t eos[TC_TALK_EOS_MAX];   /* of config.json and generation_config.json */

@@ -241,21 +241,19 @@ bytes_within(const struct tc_tokenizer *t, uint32_t id, struct tc_buf *out, stru
 }
 
 int
-tc_tokenizer_same(const struct tc_tokenizer *a, const struct tc_tokenizer *b, uint32_t *id, struct tc_err *err)
+tc_tokenizer_check_same(const struct tc_tokenizer *a, const struct tc_tokenizer *b, struct tc_err *err)
 {
 	uint32_t n = (uint32_t)tc_max(tc_tokenizer_vocab(a), tc_tokenizer_vocab(b));
 	struct tc_buf x = {0}, y = {0};
-	int same = 1;
+	int r = 0;
 
-	for (uint32_t i = 0; i < n && same == 1; i++) {
+	for (uint32_t i = 0; i < n && r == 0; i++) {
 		if (bytes_within(a, i, &x, err) < 0 || bytes_within(b, i, &y, err) < 0)
-			same = -1;
+			r = -1;
 		else if (x.n != y.n || memcmp(x.p, y.p, x.n) != 0 || tc_tokenizer_is_special(a, i) != tc_tokenizer_is_special(b, i))
-			same = 0;
-		if (same == 0)
-			*id = i;
+			r = tc_fail(err, TC_DATA, "its vocabulary is not the model's: token %u differs", i);
 	}
 	tc_buf_free(&x);
 	tc_buf_free(&y);
-	return same;
+	return r;
 }

@@ -68,9 +68,10 @@ bool tc_tokenizer_id(const struct tc_tokenizer *t, const char *token, uint32_t *
 /* Is this an added token that is marked special? */
 bool tc_tokenizer_is_special(const struct tc_tokenizer *t, uint32_t id);
 
-/* Whether every id stands for the same bytes in both, and is special in both or
- * in neither.  1, or 0 and *id is the first that does not; -1: no memory. */
-int tc_tokenizer_same(const struct tc_tokenizer *a, const struct tc_tokenizer *b, uint32_t *id, struct tc_err *err) TC_MUST_CHECK;
+/* 0 when every id stands for the same bytes in both, and is special in both or in
+ * neither: what is made of one's ids is right for the other.  Else TC_DATA:
+ * "its vocabulary is not the model's: token N differs", b being "its". */
+int tc_tokenizer_check_same(const struct tc_tokenizer *a, const struct tc_tokenizer *b, struct tc_err *err) TC_MUST_CHECK;
 
 /* Is text[0..n) UTF-8?  If not, *bad_offset (unless NULL) is where the first
  * sequence starts that isn't whole and well formed. */
