@@ -59,6 +59,7 @@ struct answer {
 	size_t passes, proposed, accepted;
 	double accept_rate, tokens_per_pass;
 	bool identical;
+	const char *same;             /* that in a word; NULL: tokens are drawn */
 	double seconds, target_seconds, speedup;
 	double tokens_per_second, target_tokens_per_second;
 };
@@ -155,6 +156,12 @@ open_draft(struct spec *s, const char *name, size_t positions)
 }
 
 /* ---- running ---- */
+
+static bool
+is_greedy(const struct spec *s)
+{
+	return s->sampling.temperature == 0;
+}
 
 /* The longest that a prompt's text can become. */
 static int
@@ -285,6 +292,7 @@ answer(struct spec *s, size_t i)
 	if (got == 0) {
 		r->tokens = r->n - r->nprompt;
 		r->identical = r->n == r->nalone && memcmp(r->ids, r->alone, r->n * sizeof(*r->ids)) == 0;
+		r->same = !is_greedy(s) ? NULL : r->identical ? "yes" : "no";
 		r->seconds = tc_latency_of(seconds, runs).p50;
 		r->target_seconds = tc_latency_of(seconds + runs, runs).p50;
 		r->target_tokens_per_second = (double)(r->nalone - r->nprompt) / r->target_seconds;
@@ -331,10 +339,10 @@ sum_up(struct spec *s)
 
 #define AT(f) .offset = offsetof(struct answer, f)
 static const struct tc_column counted[] = {
-	{ "tokens", TC_CELL_COUNT, AT(tokens) },
-	{ "passes", TC_CELL_COUNT, AT(passes) },
-	{ "proposed", TC_CELL_COUNT, AT(proposed) },
-	{ "accepted", TC_CELL_COUNT, AT(accepted) },
+	{ "tokens", TC_CELL_INDEX, AT(tokens) },
+	{ "passes", TC_CELL_INDEX, AT(passes) },
+	{ "proposed", TC_CELL_INDEX, AT(proposed) },
+	{ "accepted", TC_CELL_INDEX, AT(accepted) },
 	{ "accept_rate", TC_CELL_REAL, AT(accept_rate) },
 	{ "tokens_per_pass", TC_CELL_REAL, AT(tokens_per_pass) },
 	{ 0 }
@@ -354,16 +362,10 @@ static const struct tc_column text_columns[] = {
 	{ "target tokens/s", TC_CELL_REAL, AT(target_tokens_per_second), 1, 0, NULL },
 	{ "tokens/s", TC_CELL_REAL, AT(tokens_per_second), 1, 0, NULL },
 	{ "speed-up", TC_CELL_REAL, AT(speedup), 1, 2, NULL },
-	{ "identical", TC_CELL_FLAG, AT(identical) },
+	{ "identical", TC_CELL_TEXT, AT(same) },
 	{ "prompt", TC_CELL_TEXT, AT(prompt) },
 	{ 0 }
 };
-
-static bool
-is_greedy(const struct spec *s)
-{
-	return s->sampling.temperature == 0;
-}
 
 /* The columns of one answer, as an object. */
 static json_t *

@@ -60,6 +60,13 @@ load lib
 	grep -q '^5 prompts, 150 tokens: .* guesses accepted, .* times as fast .*, identical$' text
 }
 
+@test "tc-spec: nothing to guess, and tokens that are drawn" {
+	tc-spec demo --draft lookup -n 1 --json >got
+	[ "$(jq -c '[.tokens, .passes, .proposed, .accepted, .accept_rate, .tokens_per_pass, .identical]' got)" = '[1,0,0,0,null,null,true]' ]
+	tc-spec demo --draft lookup -n 8 --temp 1 >text
+	[ "$(awk 'NR == 2 { print $7 }' text)" = - ]
+}
+
 @test "tc-spec: a model that ends its text ends it here" {
 	tc-gen demo --prompt 'The table' -n 20 --json >whole
 	cp -rL "$TC_ROOT/share/models/demo-16m" m
