@@ -484,9 +484,12 @@ check_options(const struct spec *s)
 		return tc_fail(err, TC_USAGE, "--draft: nothing guesses: give a model, lookup or quant");
 	if (a->draft.n > DRAFTS_MAX)
 		return tc_fail(err, TC_USAGE, "--draft: at most %d", DRAFTS_MAX);
-	for (int i = 0; i < a->draft.n; i++)
+	for (int i = 0, copies = 0; i < a->draft.n; i++) {
 		if (strcmp(a->draft.item[i], "-") == 0)
 			return tc_fail(err, TC_USAGE, "--draft -: standard input is the model's");
+		if (is_copy(a->draft.item[i]) && copies++ > 0)
+			return tc_fail(err, TC_USAGE, "--draft quant: is there twice");
+	}
 	if (a->common.act_scale && strcmp(a->common.act_scale, "batch") == 0)
 		return tc_fail(err, TC_USAGE, "--act-scale batch: what the model writes would depend on the guesses");
 	return a->common.result ? tc_result_check(a->common.result, err) : 0;

@@ -116,6 +116,7 @@ load lib
 	fails 2 'draft-bits' tc-spec demo --draft quant --draft-bits 9
 	fails 2 'draft-min-p' tc-spec demo --draft draft --draft-min-p 2
 	fails 2 'standard input is the model' tc-spec demo --draft -
+	fails 2 'draft quant: is there twice' tc-spec demo --draft quant --draft lookup --draft quant
 	fails 2 'act-scale batch' tc-spec demo --draft lookup --compute int8 --act-scale batch
 	fails 66 'draft nothere: .*nothere' tc-spec demo --draft nothere
 	fails 74 'No such file' tc-spec demo --draft lookup --result nodir/r.json
